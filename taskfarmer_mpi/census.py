@@ -1,0 +1,108 @@
+"""Where every task of a work directory is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from taskfarmer_mpi.farm import Farm
+from taskfarmer_mpi.journal import JournalReader, open_journals
+from taskfarmer_mpi.lists import give_back_tasks, ids_in
+from taskfarmer_mpi.task import Task
+from taskfarmer_mpi.workdir import read_file
+
+_TO_DO, _FINISHED, _FAILED, _HELD = range(1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Counts of tasks by where they are, and the IDs that a user wants to see."""
+
+    total: int
+    finished: int
+    failed: list[int]
+    to_do: int
+    held: int
+    """Tasks in the hands of farmers of ours, by their journals."""
+    lost: list[int] = field(default_factory=list)
+    """Tasks in nobody's hands, as far as the files tell: a plain PyTaskFarmer has them, or had them when it died."""
+
+
+def take_census(farm: Farm, patience: float) -> Census:
+    """Count the tasks of a farm.
+
+    The lists are read under the lock, for a moment, and examined without it. Journals are read only if a task is on no list.
+
+    Raises
+    ------
+    LockBusyError
+        If others held the lock for longer than `patience` [s].
+    """
+    with farm.lock.held(patience):
+        lists = _read_lists(farm)
+    census = _count(farm, lists, [])
+    if not census.lost:
+        return census
+    journals = _read_journals(farm)  # the long way, without the lock; what comes after is short
+    with farm.lock.held(patience):
+        return _count(farm, _read_lists(farm), _read_journals(farm, journals))
+
+
+_Lists = list[tuple[int, bytes]]
+"""Where the tasks of a list are, and its content; later ones outweigh earlier ones."""
+
+
+def _read_lists(farm: Farm) -> _Lists:
+    workdir = farm.workdir
+    places = (
+        (_TO_DO, workdir.toprocess),
+        (_TO_DO, workdir.added),
+        (_FINISHED, workdir.finished),
+        (_FAILED, workdir.failed),
+    )
+    return [(place, read_file(path) or b"") for place, path in places]
+
+
+def _read_journals(farm: Farm, known: list[JournalReader] | None = None) -> list[JournalReader]:
+    """Return the journals of farmers that may have tasks in their hands, read to their ends."""
+    readers = {reader.path: reader for reader in known or ()}
+    journals = [readers.get(path) or JournalReader(path) for path in open_journals(farm.workdir.farmers)]
+    for journal in journals:
+        journal.advance()
+    return journals
+
+
+def _count(farm: Farm, lists: _Lists, journals: list[JournalReader]) -> Census:
+    where = bytearray(len(farm.tasklist))
+    for journal in journals:
+        if journal.state is not None:
+            for task_id in (*journal.state.held, *journal.state.ended):
+                if task_id < len(where):
+                    where[task_id] = _HELD
+    for place, data in lists:
+        for task_id in ids_in(data):
+            if task_id < len(where):
+                where[task_id] = place
+    return Census(
+        total=len(where),
+        finished=where.count(_FINISHED),
+        failed=_positions(where, _FAILED),
+        to_do=where.count(_TO_DO),
+        held=where.count(_HELD),
+        lost=_positions(where, 0),
+    )
+
+
+def _positions(where: bytearray, place: int) -> list[int]:
+    return [match.start() for match in re.finditer(re.escape(bytes([place])), where)]
+
+
+def reclaim(farm: Farm, patience: float) -> list[int]:
+    """Put the tasks in nobody's hands back on the list; return them.
+
+    Only a user can know that no plain PyTaskFarmer is at work on them any more.
+    """
+    with farm.lock.held(patience):
+        lost = _count(farm, _read_lists(farm), _read_journals(farm)).lost
+        give_back_tasks(farm, [Task(task_id, farm.tasklist.tasks[task_id]) for task_id in lost])
+    return lost

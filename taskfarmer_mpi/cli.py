@@ -1,0 +1,241 @@
+"""The command line: the only place that prints or exits."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from taskfarmer_mpi import __version__
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.launch import EXIT_LEFT, EXIT_USAGE, Ending, Options, run_rank
+from taskfarmer_mpi.mpi import Comm, connect
+from taskfarmer_mpi.muster import refuse
+from taskfarmer_mpi.prepare import Stored, read_config
+from taskfarmer_mpi.signals import STOP_SIGNALS, SignalReceiver
+from taskfarmer_mpi.workdir import Workdir
+
+EXIT_BUG = 70
+"""An error of this program, shown with a traceback (EX_SOFTWARE of sysexits.h)."""
+
+DEFAULT_SLOTS = 8
+DEFAULT_LOCK_TIMEOUT = 600.0
+DEFAULT_GRACE = 15.0
+
+_EPILOG = """\
+exit codes:
+  0   every task finished
+  1   every task is done, and some failed
+  2   the job cannot begin: bad usage, configuration or tasklist; no task was run
+  75  stopped early, or tasks are left: run it again
+  70  an error of this program, with a traceback
+
+SIGUSR1, SIGINT and SIGTERM stop all ranks: running tasks are killed and go back to the list.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="taskfarmer-mpi",
+        description="Run every line of a tasklist once, on all ranks of an MPI job and beside other farmers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "-n",
+        "--proc",
+        metavar="N",
+        nargs="?",
+        type=_slots,
+        default=DEFAULT_SLOTS,
+        const=None,
+        help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
+        " (default: 8)",
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, help="stop after this time; 0: never (default: never)"
+    )
+    parser.add_argument(
+        "-w", "--workdir", metavar="DIR", type=Path, help="where progress and logs are kept (default: TASKLIST_workdir)"
+    )
+    parser.add_argument(
+        "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
+    )
+    parser.add_argument("-r", "--runner", metavar="NAME", help="how tasks are started: default (as bash would), exec")
+    parser.add_argument(
+        "-t", "--tasklist", metavar="NAME", dest="handler", help="how the tasklist is read: default (one command per line)"
+    )
+    parser.add_argument(
+        "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=DEFAULT_GRACE,
+        help="stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)",
+    )
+    parser.add_argument(
+        "--task-time",
+        metavar="SECONDS",
+        type=_seconds,
+        help="start no task with less than this left before the timeout or the end of the job"
+        " (default: 1.5 times what tasks took so far)",
+    )
+    parser.add_argument(
+        "--lock-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=DEFAULT_LOCK_TIMEOUT,
+        help="give up if others hold the lock for this time (default: 600)",
+    )
+    parser.add_argument(
+        "--reclaim",
+        action="store_true",
+        help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
+    )
+    return parser
+
+
+def _slots(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of slots: 1 or more, or auto")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds: 0 or more")
+    return value
+
+
+_VERBOSITIES = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0, "0": 0, "1": 1, "2": 2}
+
+
+def _verbosity(text: str) -> int:
+    if text.lower() not in _VERBOSITIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a verbosity: 0, 1 or 2")
+    return _VERBOSITIES[text.lower()]
+
+
+def settle_verbose(argv: Sequence[str]) -> list[str]:
+    """Give ``-v`` its value where the next argument is none: ``-v tasks`` asks for messages, not for a verbosity `tasks`."""
+    settled = []
+    for index, argument in enumerate(argv):
+        following = argv[index + 1] if index + 1 < len(argv) else ""
+        is_bare = argument in ("-v", "--verbose") and following.lower() not in _VERBOSITIES
+        settled.append("--verbose=1" if is_bare else argument)
+    return settled
+
+
+def resolve_options(arguments: argparse.Namespace) -> Options:
+    """Complete what the user typed with what the work directory knows.
+
+    Raises
+    ------
+    UserError
+        If that is not enough to begin.
+    """
+    workdir = arguments.workdir or Path(f"{arguments.tasklist}_workdir")
+    stored = read_config(Workdir(workdir))
+    if stored is None:
+        if arguments.tasklist is None:
+            raise UserError(f"{workdir}: no farm.ini here that names a tasklist: say which tasklist to work on")
+        stored = Stored(str(arguments.tasklist), "default", "default")
+    return Options(
+        tasklist=arguments.tasklist or Path(stored.tasklist),
+        workdir=workdir,
+        handler=arguments.handler or stored.handler,
+        runner=arguments.runner or stored.runner,
+        slots=arguments.proc,
+        timeout=arguments.timeout or None,
+        grace=arguments.grace,
+        task_time=arguments.task_time,
+        lock_patience=arguments.lock_timeout,
+        reclaim=arguments.reclaim,
+    )
+
+
+def set_up_logging(verbosity: int, rank: int, size: int) -> None:
+    """Send messages to stderr, with time and rank."""
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    place = f" rank {rank}:" if size > 1 else ""
+    logging.basicConfig(level=level, format=f"%(asctime)s{place} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a command or path with undecodable bytes must not stop a message
+    parser = build_parser()
+    arguments = parser.parse_args(settle_verbose(sys.argv[1:] if argv is None else argv))
+    if arguments.tasklist is None and arguments.workdir is None:
+        parser.error("a tasklist is needed, or a --workdir that was used before")
+    comm, warning = _connect(arguments)
+    set_up_logging(arguments.verbose, comm.rank, comm.size)
+    if warning is not None:
+        logging.getLogger(__name__).warning("%s", warning)
+    with SignalReceiver() as receiver:
+        ending = _run(arguments, comm, receiver)
+        _say(ending.lines)
+        sys.stderr.flush()
+        is_in_order = comm.leave(are_all_alive=ending.are_all_alive)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes now must not change the exit code
+    if not is_in_order:
+        os._exit(ending.code)  # MPI's exit handlers may wait for dead ranks
+    sys.exit(ending.code)  # mpiexec takes a rank that leaves without them for a failed one, and kills the others
+
+
+def _connect(arguments: argparse.Namespace) -> tuple[Comm, str | None]:
+    try:
+        return connect(arguments.mpi)
+    except UserError as error:
+        _complain(error)
+        sys.exit(EXIT_USAGE)
+
+
+def _run(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -> Ending:
+    try:
+        options = resolve_options(arguments)
+        return run_rank(options, comm, receiver, os.environ)
+    except UserError as error:
+        refuse(comm, error)
+        if comm.rank == 0:
+            _complain(error)
+        return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
+    except FarmError as error:
+        _complain(error)
+        return Ending(EXIT_LEFT, [], are_all_alive=False)
+    except Exception:
+        traceback.print_exc()
+        return Ending(EXIT_BUG, [], are_all_alive=False)
+
+
+def _say(lines: list[str]) -> None:
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it; the exit code says what matters
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(error: Exception) -> None:
+    print(f"taskfarmer-mpi: {error}", file=sys.stderr)

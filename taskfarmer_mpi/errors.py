@@ -1,0 +1,25 @@
+"""The two families of trouble: what a user can mend, and what stops a farmer that was already at work."""
+
+
+class UserError(Exception):
+    """A user's mistake or a condition that a user can mend.
+
+    Its message is one line that says where, what and what is allowed. Raised before a task was run; ends the
+    command with exit code 2.
+    """
+
+
+class LockBusyError(UserError):
+    """Others held the lock for as long as this farmer was ready to wait."""
+
+
+class FarmError(Exception):
+    """Trouble that appears while tasks run: a full disk, a vanished directory, a damaged list.
+
+    Its running tasks are stopped, and what is known stays in the journal for others. Unless they finish the list, the
+    command ends with exit code 75.
+    """
+
+
+class FencedError(FarmError):
+    """The farmer was declared dead and its tasks were given to others: it must record nothing more."""

@@ -1,0 +1,175 @@
+"""Messages between the ranks of one job. The only importer of mpi4py, and that only where MPI is wanted.
+
+No call here blocks on another rank: messages are sent without waiting for their receipt and looked for without waiting for
+their arrival (a blocking receive burns a whole core, and a collective call hangs where a rank is dead).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from taskfarmer_mpi.errors import UserError
+
+_LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
+_SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+LEAVE_LIMIT = 10.0
+"""How long ranks wait for each other at the end [s]; one that dies in this moment would otherwise hang the others."""
+
+Message = tuple[int, str, Any]
+"""Rank of the sender, kind, and content."""
+
+
+class Comm(Protocol):
+    """A way to the other ranks of the job."""
+
+    rank: int
+    size: int
+
+    def send(self, dest: int, kind: str, content: object = None) -> None:
+        """Send a message; do not wait for anything."""
+        ...
+
+    def receive(self) -> Iterator[Message]:
+        """Yield the messages that have arrived."""
+        ...
+
+    def leave(self, *, are_all_alive: bool) -> bool:
+        """End MPI if all ranks do; return whether it ended in order, so that the process may end as any other."""
+        ...
+
+
+class SerialComm:
+    """A job of one rank, without MPI."""
+
+    rank = 0
+    size = 1
+
+    def send(self, dest: int, kind: str, content: object = None) -> None:
+        """There is nobody to send to."""
+
+    def receive(self) -> Iterator[Message]:
+        """Nobody sends."""
+        return iter(())
+
+    def leave(self, *, are_all_alive: bool) -> bool:
+        """Nothing was started."""
+        del are_all_alive
+        return True
+
+
+class MpiComm:
+    """The ranks of MPI's world."""
+
+    def __init__(self) -> None:
+        """Start MPI.
+
+        Raises
+        ------
+        ImportError, RuntimeError
+            If mpi4py or the MPI library is missing or does not fit.
+        """
+        import mpi4py
+
+        mpi4py.rc.threads = False
+        mpi4py.rc.finalize = False
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        self._world = MPI.COMM_WORLD
+        self._world.Set_errhandler(MPI.ERRORS_RETURN)
+        self._requests: list[MPI.Request] = []
+        self.rank = self._world.rank
+        self.size = self._world.size
+
+    def send(self, dest: int, kind: str, content: object = None) -> None:
+        """Send a message; one to a dead rank is lost."""
+        try:
+            self._requests.append(self._world.issend((kind, content), dest))
+        except self._mpi.Exception:
+            return
+
+    def receive(self) -> Iterator[Message]:
+        """Yield the messages that have arrived."""
+        self._requests = [request for request in self._requests if not self._is_done(request)]
+        status = self._mpi.Status()
+        while self._world.iprobe(status=status):
+            kind, content = self._world.recv(source=status.source, tag=status.tag)
+            yield status.source, kind, content
+
+    def _is_done(self, request: Any) -> bool:
+        try:
+            return bool(request.test()[0])
+        except self._mpi.Exception:
+            return True  # its receiver is dead
+
+    def leave(self, *, are_all_alive: bool) -> bool:
+        """End MPI if all ranks do; return whether it ended in order.
+
+        Where a rank is dead, `MPI_Finalize` would never return. And it fails where a message is left that nobody took: so
+        ranks send only messages that are complete when they are received, and each one goes on receiving until all have
+        come here with none of theirs under way (the consensus of Hoefler, Siebert and Lumsdaine, PPoPP 2010).
+        """
+        if not are_all_alive:
+            return False
+        deadline = time.monotonic() + LEAVE_LIMIT
+        arrival = None
+        while arrival is None or not arrival.Test():
+            if time.monotonic() > deadline:
+                return False
+            for _ in self.receive():
+                pass  # said after the job was over
+            if arrival is None and not self._requests:
+                arrival = self._world.Ibarrier()
+            time.sleep(0.001)
+        self._mpi.Finalize()
+        return True
+
+
+def is_launched(environ: Mapping[str, str]) -> bool:
+    """Whether an MPI launcher started this process."""
+    return any(name in environ for name in _LAUNCHED)
+
+
+def launched_size(environ: Mapping[str, str]) -> int:
+    """Return how many ranks the launcher started, as far as it says so."""
+    return max((int(environ[name]) for name in _SIZES if environ.get(name, "").isdecimal()), default=1)
+
+
+def connect(mode: str, environ: Mapping[str, str] = os.environ) -> tuple[Comm, str | None]:
+    """Return the way to the other ranks, and a warning if the launch went wrong.
+
+    Parameters
+    ----------
+    mode
+        ``"on"``, ``"off"``, or ``"auto"``: start MPI only under a launcher.
+    environ
+        The environment.
+
+    Raises
+    ------
+    UserError
+        If MPI is asked for and cannot be started.
+    """
+    if mode == "off" or (mode == "auto" and not is_launched(environ)):
+        return SerialComm(), _lost_ranks(1, environ) if mode == "auto" else None
+    try:
+        comm = MpiComm()
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        if mode == "on":
+            raise UserError(f"--mpi on: MPI cannot be started: {reason}") from error
+        return SerialComm(), f"MPI cannot be started ({reason}): the ranks work as independent farmers"
+    return comm, _lost_ranks(comm.size, environ)
+
+
+def _lost_ranks(size: int, environ: Mapping[str, str]) -> str | None:
+    started = launched_size(environ)
+    if size > 1 or started <= 1:
+        return None
+    return (
+        f"{started} processes were started, but MPI connects none of them: they work as independent farmers. "
+        "Start them with the mpiexec of the MPI library that mpi4py loads, or with srun --mpi=pmi2 (or pmix, cray_shasta)"
+    )

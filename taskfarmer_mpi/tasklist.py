@@ -1,0 +1,142 @@
+r"""Tasklist handlers: turn a tasklist file into tasks.
+
+The task ID is the index, from 0, among the lines that PyTaskFarmer counts, so that farmers of both kinds agree: lines
+end at ``\n``, ``\r`` or ``\r\n``; a line is skipped if it starts with ``#`` in column 0 or is blank after
+``str.strip()``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+from taskfarmer_mpi.errors import UserError
+
+_FOREIGN_MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_UTF8_MARK = "\ufeff"
+
+
+class TaskLines(Sequence[str]):
+    """The task lines of a tasklist, kept as one block of bytes and two arrays of offsets.
+
+    A million tasks cost their text and 16 MB, not a million Python objects.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._starts = array("Q")
+        self._ends = array("Q")
+        for start, end in _task_spans(data):
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self.raw(index).decode("utf-8", "surrogateescape")
+
+    def raw(self, index: int) -> bytes:
+        """Return the stripped line of one task as the bytes of the file."""
+        return self._data[self._starts[index] : self._ends[index]]
+
+    def digest(self, count: int) -> str:
+        """Return the SHA-256 of the first `count` task lines, each ended by a newline, in hexadecimal."""
+        sha = hashlib.sha256()
+        for first in range(0, count, 10_000):
+            lines = [self.raw(i) for i in range(first, min(first + 10_000, count))]
+            sha.update(b"\n".join(lines) + b"\n")
+        return sha.hexdigest()
+
+
+def _task_spans(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each task's stripped text in `data`, whose lines all end at a newline."""
+    start = 0
+    size = len(data)
+    while start < size:
+        end = data.find(b"\n", start)
+        if end < 0:
+            end = size
+        if end > start:
+            first, last = data[start], data[end - 1]
+            if 0x20 < first < 0x7F and 0x20 < last < 0x7F:
+                if first != 0x23:  # "#"
+                    yield start, end
+            elif first != 0x23:
+                yield from _stripped_span(data, start, end)
+        start = end + 1
+
+
+def _stripped_span(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the span of a line without the white space around it, as `str.strip` sees it; nothing if it is blank."""
+    text = data[start:end].decode("utf-8", "surrogateescape")
+    stripped = text.strip()
+    if stripped:
+        lead = text[: len(text) - len(text.lstrip())]
+        start += len(lead.encode("utf-8", "surrogateescape"))
+        yield start, start + len(stripped.encode("utf-8", "surrogateescape"))
+
+
+class ListTaskList:
+    """A tasklist with one task per line.
+
+    Subclasses may implement ``__getitem__`` to turn a line into another command; the lines themselves are in `tasks`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], workdir: str | os.PathLike[str]) -> None:
+        """Read the tasklist.
+
+        Parameters
+        ----------
+        path
+            The tasklist file.
+        workdir
+            The work directory; not touched.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read, is UTF-16 or UTF-32, or has a NUL byte.
+        """
+        self.path = str(path)
+        self.workdir = str(workdir)
+        self.tasks = TaskLines(_read_text(Path(path)))
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, taskid: int) -> str:
+        return self.tasks[taskid].removeprefix(_UTF8_MARK)  # part of the line for plain farmers, but of no command
+
+
+def _read_text(path: Path) -> bytes:
+    """Return the file's bytes with every line end as a newline."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the tasklist: {error.strerror}") from error
+    for mark, encoding in _FOREIGN_MARKS.items():
+        if data.startswith(mark):
+            raise UserError(f"{path}: the tasklist is {encoding}, not UTF-8: convert it, for example with iconv")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    nul = data.find(b"\0")
+    if nul >= 0:
+        line = data.count(b"\n", 0, nul) + 1
+        raise UserError(f"{path}:{line}: a NUL byte; a tasklist is text with one command per line")
+    return data

@@ -1,0 +1,109 @@
+"""The work directory: every path in it, and how its files are opened, read and replaced."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+
+_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def node_name() -> str:
+    """Return the name of this node as the scheduler calls it, else as it calls itself."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
+
+
+def open_file(path: Path | str, flags: int, mode: int = 0o666) -> int:
+    """Open `path` without following a symbolic link at its end; return the descriptor."""
+    return os.open(path, flags | _SAFE, mode)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`; a short write goes on, an error is raised as it is."""
+    while data:
+        written = os.write(fd, data)
+        data = data[written:]
+
+
+def read_file(path: Path, offset: int = 0, size: int = -1) -> bytes | None:
+    """Return the content of `path` from `offset` on, at most `size` bytes, opened anew; None if there is no such file."""
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with open(fd, "rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` at `path` at once: readers see the old content or the new one, also after a crash."""
+    with temporary_file(path) as (fd, temporary):
+        write_all(fd, data)
+        os.fsync(fd)
+        temporary.replace(path)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
+    """Open a new file beside `path`; it is gone at the end unless it was renamed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        yield fd, temporary
+    finally:
+        os.close(fd)
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+class Workdir:
+    """Every path of a work directory."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.abspath(path))  # not resolved: PyTaskFarmer hashes the absolute path
+        self.toprocess = self.path / "toprocess"
+        self.added = self.path / "toprocess.added"
+        self.finished = self.path / "finished"
+        self.failed = self.path / "failed"
+        self.logs = self.path / "logs"
+        self.timeline = self.path / "timeline.json"
+        self.config = self.path / "farm.ini"
+        self.farmers = self.path / "farmers"
+
+    def create(self) -> None:
+        """Make the work directory and its folders where they are missing.
+
+        Raises
+        ------
+        UserError
+            If it cannot be made or written to.
+        """
+        try:
+            for folder in (self.path, self.logs, self.farmers):
+                folder.mkdir(exist_ok=True)
+            with temporary_file(self.farmers / "probe"):
+                pass
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path}: cannot make the work directory: {self.path.parent} is missing") from error
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot write to the work directory: {error.strerror}") from error
+
+    def log(self, task_id: int) -> Path:
+        """Return the path of a task's log."""
+        return self.logs / f"log_{task_id}"
+
+    def refresh(self) -> None:
+        """Make this node's file system client look at the directories anew.
+
+        On NFS a name that was looked up before it existed stays missing for up to 30 s, unless its
+        directory is opened.
+        """
+        for folder in (self.path, self.farmers):
+            os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))

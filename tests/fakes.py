@@ -1,0 +1,121 @@
+"""Stand-ins for time, messages and processes, and a farm to use them on."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskfarmer_mpi.farm import Farm
+from taskfarmer_mpi.journal import Identity, Journal
+from taskfarmer_mpi.locks import LifeLock, WorkLock
+from taskfarmer_mpi.mpi import Message
+from taskfarmer_mpi.prepare import Stored, prepare
+from taskfarmer_mpi.task import Run, Task
+from taskfarmer_mpi.tasklist import ListTaskList
+from taskfarmer_mpi.workdir import Workdir
+
+
+def make_farm(tmp_path: Path, commands: list[str], *, is_prepared: bool = True) -> Farm:
+    """Return a farm on a tasklist of these commands."""
+    path = tmp_path / "tasks"
+    path.write_text("".join(f"{command}\n" for command in commands))
+    workdir = Workdir(tmp_path / "work")
+    workdir.create()
+    lock = WorkLock(workdir, [workdir.path / "lock"], "a test")
+    tasklist = ListTaskList(path, workdir.path)
+    farm = Farm(workdir, lock, tasklist, len(tasklist))
+    return prepare(farm, Stored(str(path), "default", "default"), 5.0) if is_prepared else farm
+
+
+class Hand:
+    """A farmer's journal and locks, without the farmer: what is left of it can be shaped at will."""
+
+    def __init__(self, farm: Farm, name: str) -> None:
+        self.farm = farm
+        self.life = LifeLock.create(farm.lock.life_path(name, "alive"), 0o600)
+        self.task_lock = LifeLock.create(farm.lock.life_path(name, "tasks"), 0o600)
+        self.identity = Identity(
+            farmer=name,
+            host="here",
+            pid=os.getpid(),
+            rank=0,
+            ranks=1,
+            job="",
+            slots=2,
+            alive_lock=str(self.life.path),
+            task_lock=str(self.task_lock.path),
+        )
+        self.journal = Journal(farm.workdir.farmers, self.identity)
+
+    def note(self, kind: str, **fields: object) -> None:
+        """Write a record at once."""
+        self.journal.note(kind, **fields)
+        self.journal.flush()
+
+    def end(self, task_id: int, code: int) -> None:
+        """Write the end of a run."""
+        self.journal.note_run("end", run(self.farm, task_id, code))
+        self.journal.flush()
+
+    def die(self) -> None:
+        """Let go of both locks, as the kernel does at death."""
+        self.life.release()
+        self.task_lock.release()
+
+
+def run(farm: Farm, task_id: int, code: int) -> Run:
+    """Return a run of one second that ended with this code."""
+    return Run(Task(task_id, farm.tasklist.tasks[task_id]), 0, 1000.0, 1001.0, code, 0.5, 1024)
+
+
+def ids_in(path: Path) -> list[int]:
+    """Return the IDs in a list, in their order."""
+    return [int(line.split(" ")[0]) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Clock:
+    """A clock that goes forward when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Post:
+    """Delivers messages between ranks of one process, in their order."""
+
+    def __init__(self, size: int) -> None:
+        self.boxes: list[deque[Message]] = [deque() for _ in range(size)]
+        self.log: list[tuple[int, int, str]] = []
+
+    def comm(self, rank: int) -> PostComm:
+        """Return the way of one rank to the others."""
+        return PostComm(self, rank)
+
+
+class PostComm:
+    """One rank's way to the others, through a `Post`."""
+
+    def __init__(self, post: Post, rank: int) -> None:
+        self._post = post
+        self.rank = rank
+        self.size = len(post.boxes)
+
+    def send(self, dest: int, kind: str, content: object = None) -> None:
+        """Put a message into a rank's box."""
+        self._post.log.append((self.rank, dest, kind))
+        self._post.boxes[dest].append((self.rank, kind, content))
+
+    def receive(self) -> Iterator[Message]:
+        """Yield what is in this rank's box."""
+        box = self._post.boxes[self.rank]
+        while box:
+            yield box.popleft()
+
+    def leave(self, *, are_all_alive: bool) -> bool:
+        """Nothing was started."""
+        return are_all_alive

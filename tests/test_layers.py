@@ -1,0 +1,56 @@
+"""A module imports only from lower layers, and the heavy packages have one door each."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
+
+LAYERS = (
+    {"errors", "guardian", "scheduling", "walltime", "__init__"},
+    {"task", "workdir"},
+    {"locks", "signals", "mpi", "tasklist", "runners", "pace"},
+    {"registry", "journal", "farm", "pool", "muster"},
+    {"lists", "timeline"},
+    {"visit", "recovery", "census", "prepare"},
+    {"farmer"},
+    {"crew", "summary"},
+    {"launch"},
+    {"cli"},
+    {"__main__"},
+)
+LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+DOORS = {"filelock": "locks", "mpi4py": "mpi", "ctypes": "scheduling", "configparser": "prepare", "subprocess": "walltime"}
+
+modules = pytest.mark.parametrize(
+    "path", sorted(PACKAGE.glob("*.py")), ids=lambda path: f"module-{path.stem}".replace("mpi", "m")
+)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "taskfarmer_mpi":
+            names |= {f"taskfarmer_mpi.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+@modules
+def test_a_module_imports_only_from_lower_layers(path: Path) -> None:
+    own = {name.split(".")[1] for name in imported(path) if name.startswith("taskfarmer_mpi.")} - {"__version__"}
+    assert all(LAYER[name] < LAYER[path.stem] for name in own), own
+
+
+@modules
+def test_a_heavy_package_is_imported_in_one_place(path: Path) -> None:
+    used = {name.split(".")[0] for name in imported(path)} & DOORS.keys()
+    assert all(DOORS[name] == path.stem for name in used), used
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == LAYER.keys()

@@ -1,0 +1,197 @@
+"""Locks that fail, lie, are held by others, or lead somewhere else."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from helpers import BIN, Process, Site, Witness, settled, wait_for
+
+
+def _only_line(process: Process) -> str:
+    """Return what a command complained: one line and no traceback."""
+    lines = process.stderr.splitlines()
+    assert len(lines) == 1, process.said()
+    assert "Traceback" not in lines[0]
+    assert lines[0].startswith("taskfarmer-mpi: ")
+    return lines[0]
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the lock, as another process does."""
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.parametrize("error", ["ENOSYS", "EOPNOTSUPP", "ENOLCK", "EIO"])
+def test_a_file_system_without_locks_is_refused_in_one_line(error: str, site: Site, witness: Witness, strace: str) -> None:
+    prefix = f"{strace} -o /dev/null -e trace=flock -e inject=flock:error={error}"
+    farmer = site.farm(site.tasklist(witness.tasks(3, 0)), prefix=prefix)
+    farmer.succeed(30, code=2)
+    line = _only_line(farmer)
+    assert f"{site.path}/tasks_workdir/lock" in line
+    if error != "EIO":
+        assert "SCRATCH" in line
+    assert witness.runs() == {}
+    assert not (site.path / "tasks_workdir" / "toprocess").exists()
+
+
+def test_a_file_system_without_locks_stops_both_ranks(site: Site, witness: Witness, strace: str) -> None:
+    prefix = f"{strace} -o /dev/null -e trace=flock -e inject=flock:error=ENOSYS"
+    job = site.farm(site.tasklist(witness.tasks(3, 0)), ranks=2, prefix=prefix)
+    job.succeed(30, code=2)
+    complaints = [line for line in job.stderr.splitlines() if line.startswith("taskfarmer-mpi: ")]
+    assert len(complaints) == 1
+    assert "Traceback" not in job.stderr
+    assert witness.runs() == {}
+
+
+def test_nothing_runs_where_a_rank_gets_the_lock_that_another_one_holds(site: Site, witness: Witness, strace: str) -> None:
+    """On a file system where locks hold on one node only, both ranks would run the same tasks."""
+    tasks = witness.tasks(50, 0)
+    tasklist = site.tasklist(tasks)
+    honest = ["-n", "1", "python", "-m", "taskfarmer_mpi", "-n", "2", str(tasklist)]
+    liar = ["-n", "1", strace, "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:retval=0", *honest[2:]]
+    job = site.start(BIN / "mpiexec", *honest, ":", *liar)
+    job.succeed(60, code=2)
+    complaints = [line for line in job.stderr.splitlines() if line.startswith("taskfarmer-mpi: ")]
+    assert len(complaints) == 1, job.said()
+    assert "locks do not exclude" in complaints[0]
+    assert "rank 1" in complaints[0]
+    assert "Traceback" not in job.stderr
+    assert witness.runs() == {}
+    wait_for(lambda: not site.leftovers(), deadline=10, what="both ranks leave")
+
+
+def test_a_lock_that_is_never_free_is_reported_with_its_holder(site: Site) -> None:
+    tasks = ["true"]
+    (site.path / "tasks_workdir").mkdir()
+    with _held(site.path / "tasks_workdir" / "lock"):
+        farmer = site.farm("--lock-timeout", "1", site.tasklist(tasks))
+        farmer.succeed(30, code=2)
+    line = _only_line(farmer)
+    assert str(os.getpid()) in line
+    assert f"{site.path}/tasks_workdir/lock" in line
+    site.farm(site.path / "tasks").succeed(30)
+    settled(site.path / "tasks_workdir", tasks)
+
+
+def test_a_lock_that_is_gone_for_good_during_work_ends_the_farm_with_what_it_knows(site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(400, 0.02)
+    tasklist = site.tasklist(tasks)
+    farmer = site.farm("-n", "2", "--lock-timeout", "1", tasklist)
+    wait_for(lambda: len(witness.runs()) > 20, deadline=30, what="some tasks have run")
+    with _held(site.path / "tasks_workdir" / "lock"):
+        farmer.succeed(30, code=75)
+        assert "Traceback" not in farmer.stderr
+        assert str(os.getpid()) in farmer.stderr
+    site.farm("-n", "4", tasklist).succeed(60)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+    reruns = sum(len(runs) - 1 for runs in witness.runs().values())
+    assert reruns <= 2, "what ended is known from the journal and does not run again"
+
+
+def test_a_job_waits_for_a_lock_that_others_hold_for_a_while(site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(300, 0.02)
+    farmer = site.farm("-n", "2", site.tasklist(tasks))
+    wait_for(lambda: len(witness.runs()) > 20, deadline=30, what="some tasks have run")
+    with _held(site.path / "tasks_workdir" / "lock"):
+        before = len(witness.runs())
+        wait_for(lambda: _is_idle(farmer, witness), deadline=30, what="all tasks in hand have run")
+        assert farmer.is_running()
+        assert len(witness.runs()) >= before
+    farmer.succeed(60)
+    witness.once_each(300)
+    settled(site.path / "tasks_workdir", tasks)
+
+
+def _is_idle(farmer: Process, witness: Witness) -> bool:
+    children = Path(f"/proc/{farmer.pid}/task/{farmer.pid}/children").read_text().split()
+    return len(children) == 1 and all(runs[-1].end is not None for runs in witness.runs().values())
+
+
+# -- planted links ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """Return a file that somebody has planted links to; fail if it was changed or replaced."""
+    path = tmp_path / "victim"
+    path.write_text("precious\n")
+    before = path.stat()
+    yield path
+    after = path.stat()
+    assert path.read_text() == "precious\n"
+    assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(site: Site, victim: Path, witness: Witness) -> None:
+    (site.path / "tasks_workdir").mkdir()
+    (site.path / "tasks_workdir" / "lock").symlink_to(victim)
+    farmer = site.farm(site.tasklist(witness.tasks(2, 0)))
+    farmer.succeed(30, code=2)
+    assert f"{site.path}/tasks_workdir/lock" in _only_line(farmer)
+    assert witness.runs() == {}
+
+
+@pytest.mark.parametrize("variable", ["SCRATCH", "TMPDIR"])
+def test_a_link_in_place_of_a_lock_in_a_shared_directory_is_not_followed(
+    variable: str, site: Site, victim: Path, witness: Witness
+) -> None:
+    shared = site.path / "shared"
+    shared.mkdir()
+    name = hashlib.md5(f"{site.path}/tasks_workdir".encode()).hexdigest() + "_lock"
+    (shared / name).symlink_to(victim)
+    farmer = site.farm(site.tasklist(witness.tasks(2, 0)), environ=site.environ(**{variable: str(shared)}))
+    farmer.succeed(30, code=2)
+    assert str(shared / name) in _only_line(farmer)
+    assert witness.runs() == {}
+
+
+def test_a_link_in_place_of_a_log_is_not_followed(site: Site, victim: Path, witness: Witness) -> None:
+    tasks = witness.tasks(2, 0)
+    logs = site.path / "tasks_workdir" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "log_0").symlink_to(victim)
+    farmer = site.farm("-n", "1", site.tasklist(tasks))
+    farmer.succeed(30, code=1)
+    assert f"{logs}/log_0: cannot write the log" in farmer.stderr
+    assert "Traceback" not in farmer.stderr
+    lists = settled(site.path / "tasks_workdir", tasks)
+    assert (lists.finished, lists.failed) == ([1], [0])
+    assert sorted(witness.runs()) == [1]
+
+
+@pytest.mark.parametrize("name", ["finished", "failed", "toprocess", "farm.ini"])
+def test_a_link_in_place_of_a_list_is_not_followed(name: str, site: Site, victim: Path, witness: Witness) -> None:
+    (site.path / "tasks_workdir").mkdir()
+    (site.path / "tasks_workdir" / name).symlink_to(victim)
+    farmer = site.farm("-n", "1", site.tasklist(witness.tasks(2, 0)))
+    farmer.succeed(30, code=2)
+    assert f"{site.path}/tasks_workdir/{name}" in _only_line(farmer)
+    assert witness.runs() == {}
+
+
+def test_a_list_that_turns_into_a_link_during_work_is_not_followed(site: Site, victim: Path, witness: Witness) -> None:
+    tasks = witness.tasks(300, 0.02)
+    tasklist = site.tasklist(tasks)
+    farmer = site.farm("-n", "2", tasklist)
+    finished = site.path / "tasks_workdir" / "finished"
+    wait_for(finished.exists, deadline=30, what="outcomes are recorded")
+    with _held(site.path / "tasks_workdir" / "lock"):
+        kept = finished.rename(site.path / "kept")
+        finished.symlink_to(victim)
+    farmer.succeed(30, code=75)
+    assert "Traceback" not in farmer.stderr
+    kept.replace(finished)
+    site.farm("-n", "4", tasklist).succeed(60)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
