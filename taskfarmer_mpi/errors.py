@@ -9,6 +9,13 @@ class UserError(Exception):
     """
 
 
+class OptionError(UserError):
+    """An option of a runner, handler or monitor has a value that it cannot take; who read it adds file and section."""
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(f"{option}: {reason}")
+
+
 class LockBusyError(UserError):
     """Others held the lock for as long as this farmer was ready to wait."""
 

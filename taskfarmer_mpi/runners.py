@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 BASH = "/bin/bash"
@@ -107,6 +109,10 @@ class Launch(NamedTuple):
     """What the program sees as its arguments; the first one is its name as it was typed."""
     fallback: Launch | None = None
     """What to start if the kernel refuses the program, as a shell does with a script that has no ``#!`` line."""
+    environ: Mapping[str, str] = MappingProxyType({})
+    """What is added to the task's environment."""
+    patience: float = 0.0
+    """How long the program has to end by itself after SIGTERM when the task is stopped, before it is killed [s]."""
 
 
 class Runner(Protocol):

@@ -115,13 +115,24 @@ class ListTaskList:
         """
         self.path = str(path)
         self.workdir = str(workdir)
-        self.tasks = TaskLines(_read_text(Path(path)))
+        self.tasks = read_task_lines(Path(path))
 
     def __len__(self) -> int:
         return len(self.tasks)
 
     def __getitem__(self, taskid: int) -> str:
         return self.tasks[taskid].removeprefix(_UTF8_MARK)  # part of the line for plain farmers, but of no command
+
+
+def read_task_lines(path: Path) -> TaskLines:
+    """Return the task lines of a tasklist.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is UTF-16 or UTF-32, or has a NUL byte.
+    """
+    return TaskLines(_read_text(path))
 
 
 def _read_text(path: Path) -> bytes:

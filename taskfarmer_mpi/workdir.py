@@ -77,6 +77,25 @@ class Workdir:
         self.config = self.path / "farm.ini"
         self.farmers = self.path / "farmers"
 
+    @classmethod
+    def existing(cls, path: str | os.PathLike[str]) -> Workdir:
+        """Return a work directory that farmers of any kind have worked in.
+
+        Raises
+        ------
+        UserError
+            If it is none.
+        """
+        workdir = cls(path)
+        try:
+            is_known = workdir.config.exists() or workdir.toprocess.exists()
+        except OSError as error:
+            raise UserError(f"{workdir.path}: cannot read the work directory: {error.strerror}") from error
+        if not is_known:
+            reason = "no farm.ini and no toprocess here" if workdir.path.is_dir() else "no such directory"
+            raise UserError(f"{workdir.path}: not a work directory: {reason}")
+        return workdir
+
     def create(self) -> None:
         """Make the work directory and its folders where they are missing.
 

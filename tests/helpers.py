@@ -74,6 +74,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def command_of(pid: int) -> list[str]:
     """Return the arguments of a process; nothing if it is gone."""
     try:
@@ -160,8 +168,12 @@ class Process:
         return f"exit code {self.popen.returncode}\nstdout: {self.stdout[-3000:]}\nstderr: {self.stderr[-3000:]}"
 
     def farmers(self) -> list[int]:
-        """Return the farmers of ours that it started, itself included."""
-        return [pid for pid in processes_with(self.launch) if is_farmer(pid) and is_alive(pid)]
+        """Return the farmers of ours that it started, itself included.
+
+        The child of a farmer looks like one, too, until its program begins.
+        """
+        found = {pid for pid in processes_with(self.launch) if is_farmer(pid) and is_alive(pid)}
+        return [pid for pid in found if parent_of(pid) not in found]
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal; nothing happens if it is gone."""

@@ -1,0 +1,137 @@
+"""What the farmers of a work directory did, as their journals tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.journal import OPEN_SUFFIX, Identity, Record, all_journals, read_identity, read_records
+from taskfarmer_mpi.locks import LifeLock
+from taskfarmer_mpi.workdir import Workdir
+
+
+class Outcome(Enum):
+    """How one run of a task ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    KILLED = "killed"
+    """Cut short by a shutdown: its task went back to the list."""
+    LOST = "lost"
+    """Its farmer died while it ran."""
+    RUNNING = "running"
+
+
+class Attempt(NamedTuple):
+    """One run of a task; times are those of rank 0's clock."""
+
+    task_id: int
+    slot: int
+    begin: float
+    """[s since the epoch]"""
+    end: float | None
+    """[s since the epoch]; None if it runs still, or nobody saw its end."""
+    returncode: int | None
+    """Exit code, or minus the number of the signal that ended it."""
+    outcome: Outcome
+    cpu: float = 0.0
+    """User and system time [s]."""
+    max_rss: int = 0
+    """Peak memory of its largest process [KiB]; 0 if it is not known."""
+
+
+class FarmerState(Enum):
+    """Where a farmer is in its life."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    """It died, and what was in its hands is not settled yet."""
+    UNKNOWN = "unknown"
+    """Whether it lives cannot be seen from here: its lock file is out of reach."""
+    GONE = "gone"
+    """It left by itself, or died and was recovered."""
+
+
+@dataclass(frozen=True, slots=True)
+class FarmerHistory:
+    """The journal of one farmer; read anew by each call."""
+
+    path: Path
+    identity: Identity
+    born: float
+    """By rank 0's clock [s since the epoch]."""
+    state: FarmerState
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records after the first one, with the times as the farmer's own clock had them."""
+        records = read_records(self.path)
+        next(records, None)
+        return records
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Yield its runs: those that ended in the order of their ends, then those whose end nobody saw."""
+        offset = self.identity.clock_offset
+        begun: dict[int, tuple[int, float]] = {}
+        for record in self.records():
+            kind = record["ev"]
+            if kind == "begin":
+                begun[record["id"]] = (record["slot"], record["t"])
+            elif kind in ("end", "killed"):
+                begun.pop(record["id"], None)
+                yield Attempt(
+                    task_id=record["id"],
+                    slot=record["slot"],
+                    begin=record["begin"] + offset,
+                    end=record["end"] + offset,
+                    returncode=record["rc"],
+                    outcome=_outcome(kind, record["rc"]),
+                    cpu=record["cpu"],
+                    max_rss=record["rss"],
+                )
+        is_over = self.state in (FarmerState.GONE, FarmerState.DEAD)
+        for task_id, (slot, begin) in begun.items():
+            yield Attempt(task_id, slot, begin + offset, None, None, Outcome.LOST if is_over else Outcome.RUNNING)
+
+
+def _outcome(kind: str, returncode: int) -> Outcome:
+    if kind == "killed":
+        return Outcome.KILLED
+    return Outcome.FINISHED if returncode == 0 else Outcome.FAILED
+
+
+def read_histories(workdir: Workdir) -> tuple[list[FarmerHistory], list[str]]:
+    """Return the histories of all farmers that ever worked here, the oldest first, and what could not be read and why.
+
+    Nothing is locked or changed: farmers can be at work.
+    """
+    histories = []
+    troubles = []
+    for path in all_journals(workdir.farmers):
+        try:
+            record = next(read_records(path), None)
+            if record is None:
+                troubles.append(f"{path}: no whole line")
+                continue
+            identity = read_identity(record, path)
+        except FarmError as error:
+            troubles.append(str(error))
+        except OSError as error:
+            troubles.append(f"{path}: cannot read: {error.strerror}")
+        else:
+            born = record["t"] + identity.clock_offset
+            histories.append(FarmerHistory(path, identity, born, _state(path, identity)))
+    return histories, troubles
+
+
+def _state(path: Path, identity: Identity) -> FarmerState:
+    if path.suffix != OPEN_SUFFIX:
+        return FarmerState.GONE
+    try:
+        is_alive = LifeLock.is_taken(Path(identity.alive_lock))
+    except OSError:
+        return FarmerState.UNKNOWN if path.exists() else FarmerState.GONE
+    return FarmerState.ALIVE if is_alive else FarmerState.DEAD

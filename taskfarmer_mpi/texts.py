@@ -1,0 +1,77 @@
+"""The texts of tasks, from the files of a work directory: no tasklist handler, and so no user's code, is needed."""
+
+from __future__ import annotations
+
+from array import array
+from contextlib import suppress
+from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.lists import split_line
+from taskfarmer_mpi.tasklist import TaskLines, read_task_lines
+from taskfarmer_mpi.workdir import Workdir, read_file
+
+_MAX_ID = 2**27
+"""IDs beyond this one are not believed: a damaged list must not cost gigabytes."""
+
+
+class TaskTexts:
+    """The text of each task, as the lists have it; a task that is on none of them has the text of its line in the tasklist.
+
+    A task costs its text and 9 bytes.
+    """
+
+    def __init__(self, workdir: Workdir, tasklist: Path | None) -> None:
+        """Read the lists, without a lock: farmers can be at work.
+
+        Parameters
+        ----------
+        workdir
+            Whose tasks.
+        tasklist
+            The tasklist, if its lines are the tasks; None if a handler makes something else of them.
+
+        Raises
+        ------
+        OSError
+            If a list cannot be read.
+        """
+        self._starts = array("Q")
+        self._lists = bytearray()
+        self._data: list[bytes] = [b""]
+        for path in (workdir.toprocess, workdir.added, workdir.failed, workdir.finished):
+            self._data.append(read_file(path) or b"")
+            self._index(len(self._data) - 1)
+        self._tasklist = tasklist
+        self._lines: TaskLines | None = None
+
+    def _index(self, number: int) -> None:
+        data = self._data[number]
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            task_id, text = split_line(data[start:end])
+            if task_id is not None and task_id <= _MAX_ID:
+                if task_id >= len(self._lists):
+                    missing = task_id + 1 - len(self._lists)
+                    self._lists.extend(bytes(missing))
+                    self._starts.frombytes(bytes(missing * self._starts.itemsize))
+                self._lists[task_id] = number
+                self._starts[task_id] = end - len(text)
+            start = end + 1
+
+    def __getitem__(self, task_id: int) -> str:
+        """Return the text of a task; `task 17` if nothing tells it."""
+        number = self._lists[task_id] if 0 <= task_id < len(self._lists) else 0
+        if not number:
+            return self._from_tasklist(task_id)
+        data = self._data[number]
+        start = self._starts[task_id]
+        return data[start : data.find(b"\n", start)].decode("utf-8", "surrogateescape")
+
+    def _from_tasklist(self, task_id: int) -> str:
+        if self._lines is None:
+            self._lines = TaskLines(b"")
+            if self._tasklist is not None:
+                with suppress(UserError):
+                    self._lines = read_task_lines(self._tasklist)
+        return self._lines[task_id] if task_id < len(self._lines) else f"task {task_id}"
