@@ -124,7 +124,7 @@ def peek_tasks(path: Path, count: Callable[[int], int], is_valid: Callable[[Task
     """
     try:
         if _is_rewritten(path):
-            _restore_order(path)
+            _restore_order(path, is_valid)
         with _opened(path, 0) as fd:
             return _peek(fd, path, count, is_valid)
     except FileNotFoundError as error:
@@ -149,13 +149,16 @@ def _peek(fd: int, path: Path, count: Callable[[int], int], is_valid: Callable[[
     end = len(block)
     while end > 0 and len(tasks) < wanted:
         begin = block.rfind(b"\n", 0, end - 1) + 1
-        task = parse_task(block[begin : end - 1])
-        if task is None or not is_valid(task):
-            shown = block[begin : begin + 60].decode("utf-8", "replace").rstrip("\n")
-            raise FarmError(f"{path}: no task of this work directory: {shown!r}")
-        tasks.append(task)
+        tasks.append(_parse_known(path, block[begin : end - 1], is_valid))
         end = begin
     return Top(tasks, start + end, estimate - len(tasks))
+
+
+def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> Task:
+    task = parse_task(line)
+    if task is None or not is_valid(task):
+        raise FarmError(f"{path}: no task of this work directory: {line[:60].decode('utf-8', 'replace')!r}")
+    return task
 
 
 def cut_tasks(path: Path, top: Top) -> None:
@@ -178,10 +181,11 @@ def _is_rewritten(path: Path) -> bool:
         return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
 
 
-def _restore_order(path: Path) -> None:
+def _restore_order(path: Path, is_valid: Callable[[Task], bool]) -> None:
     lines = (read_file(path) or b"").split(b"\n")[:-1]
-    lines.sort(key=lambda line: _leading_id(line), reverse=True)
-    replace_file(path, b"".join(line + b"\n" for line in lines))
+    tasks = [_parse_known(path, line, is_valid) for line in lines]  # or garbage on the top would sink out of sight
+    tasks.sort(key=lambda task: task.id, reverse=True)
+    replace_file(path, b"".join(map(encode_task, tasks)))
 
 
 def _leading_id(line: bytes) -> int:

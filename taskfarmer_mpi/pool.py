@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -81,6 +81,7 @@ class _Running(NamedTuple):
     task: Task
     slot: int
     started: float
+    patience: float
 
 
 class Pool:
@@ -191,13 +192,15 @@ class Pool:
             return Run(task, slot, started, time.time(), CANNOT_START)
         finally:
             os.close(log_fd)
-        self._running[pid] = _Running(task, slot, started)
+        self._running[pid] = _Running(task, slot, started, launch.patience)
         return None
 
     def _spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
         environ = self._environ
         environ[b"PROC_NUMBER"] = environ[b"TASKFARMER_TASK"] = b"%d" % task.id
         environ[b"TASKFARMER_SLOT"] = b"%d" % slot
+        if launch.environ:
+            environ = environ | {os.fsencode(name): os.fsencode(value) for name, value in launch.environ.items()}
         try:
             return os.posix_spawn(
                 _encode(launch.program),
@@ -251,23 +254,41 @@ class Pool:
         return runs
 
     def kill(self, patience: float) -> list[Run]:
-        """Kill every process of every task at once and return the runs that this ended.
+        """Kill every process of every task and return the runs that this ended.
+
+        All are killed at once, but those whose launch has patience get SIGTERM first and that time to end.
 
         Parameters
         ----------
         patience
             How long to wait for the last one to die [s]; what does not die then keeps the task lock, and `has_survivors`.
         """
-        for pid in self._running:
-            with suppress(OSError):  # it is gone, or it became another user's
-                os.killpg(pid, signal.SIGKILL)
+        runs = self._terminate()
+        self._signal_tasks(signal.SIGKILL, self._running)
         are_gone = guardian.kill_processes(self._farmer, str(self._task_lock.path), patience)
         deadline = time.monotonic() + patience
+        runs += self._reap_until(deadline, lambda: not self._running)
+        self.has_survivors = bool(self._running) or not are_gone
+        return runs
+
+    def _terminate(self) -> list[Run]:
+        """Let those programs end by themselves that can clean up when they are told to."""
+        asked = {pid: running.patience for pid, running in self._running.items() if running.patience > 0}
+        if not asked:
+            return []
+        self._signal_tasks(signal.SIGTERM, asked)
+        return self._reap_until(time.monotonic() + max(asked.values()), lambda: asked.keys().isdisjoint(self._running))
+
+    def _signal_tasks(self, number: signal.Signals, pids: Iterable[int]) -> None:
+        for pid in pids:
+            with suppress(OSError):  # it is gone, or it became another user's
+                os.killpg(pid, number)
+
+    def _reap_until(self, deadline: float, is_done: Callable[[], bool]) -> list[Run]:
         runs = self.reap()
-        while self._running and time.monotonic() < deadline:
+        while not is_done() and time.monotonic() < deadline:
             time.sleep(0.002)
             runs += self.reap()
-        self.has_survivors = bool(self._running) or not are_gone
         return runs
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,36 @@ _FOREIGN_MARKS = {
 _UTF8_MARK = "\ufeff"
 
 
-class TaskLines(Sequence[str]):
+class Lines(Sequence[str]):
+    """The texts of the tasks of a list, by ID, as the files of the work directory have them; each is one line."""
+
+    @abstractmethod
+    def text(self, index: int) -> str:
+        """Return the text of one task; undecodable bytes are surrogate escapes."""
+
+    def raw(self, index: int) -> bytes:
+        """Return the text of one task as bytes."""
+        return self.text(index).encode("utf-8", "surrogateescape")
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self.text(i) for i in range(*index.indices(len(self)))]
+        return self.text(index)
+
+    def digest(self, count: int) -> str:
+        """Return the SHA-256 of the first `count` texts, each ended by a newline, in hexadecimal."""
+        sha = hashlib.sha256()
+        for first in range(0, count, 10_000):
+            lines = [self.raw(i) for i in range(first, min(first + 10_000, count))]
+            sha.update(b"\n".join(lines) + b"\n")
+        return sha.hexdigest()
+
+
+class TaskLines(Lines):
     """The task lines of a tasklist, kept as one block of bytes and two arrays of offsets.
 
     A million tasks cost their text and 16 MB, not a million Python objects.
@@ -42,26 +72,13 @@ class TaskLines(Sequence[str]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def text(self, index: int) -> str:
+        """Return the stripped line of one task."""
         return self.raw(index).decode("utf-8", "surrogateescape")
 
     def raw(self, index: int) -> bytes:
         """Return the stripped line of one task as the bytes of the file."""
         return self._data[self._starts[index] : self._ends[index]]
-
-    def digest(self, count: int) -> str:
-        """Return the SHA-256 of the first `count` task lines, each ended by a newline, in hexadecimal."""
-        sha = hashlib.sha256()
-        for first in range(0, count, 10_000):
-            lines = [self.raw(i) for i in range(first, min(first + 10_000, count))]
-            sha.update(b"\n".join(lines) + b"\n")
-        return sha.hexdigest()
 
 
 def _task_spans(data: bytes) -> Iterator[tuple[int, int]]:
@@ -115,7 +132,7 @@ class ListTaskList:
         """
         self.path = str(path)
         self.workdir = str(workdir)
-        self.tasks = read_task_lines(Path(path))
+        self.tasks: Lines = read_task_lines(Path(path))
 
     def __len__(self) -> int:
         return len(self.tasks)

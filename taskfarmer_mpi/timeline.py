@@ -15,7 +15,7 @@ from typing import Any
 
 from taskfarmer_mpi.journal import Identity, all_journals, read_identity, read_records
 from taskfarmer_mpi.locks import WorkLock
-from taskfarmer_mpi.tasklist import TaskLines
+from taskfarmer_mpi.tasklist import Lines
 from taskfarmer_mpi.workdir import Workdir, read_file, temporary_file, write_all
 
 Event = dict[str, Any]
@@ -40,7 +40,7 @@ def encode_event(event: Event) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def merge_timeline(workdir: Workdir, lock: WorkLock, lines: TaskLines, patience: float) -> None:
+def merge_timeline(workdir: Workdir, lock: WorkLock, lines: Lines, patience: float) -> None:
     """Write all farmers' events to `timeline.json`, and keep those of plain farmers.
 
     Merging again changes nothing. The lock is held only to read the old file and to put the new one in its place.
@@ -116,13 +116,13 @@ def _extend_events(fd: int, events: list[Event]) -> None:
         write_all(fd, b"".join(b",\n" + encode_event(event) for event in events) + _LIST_END)
 
 
-def _all_events(workdir: Workdir, lines: TaskLines, foreign: list[Event]) -> Iterator[bytes]:
+def _all_events(workdir: Workdir, lines: Lines, foreign: list[Event]) -> Iterator[bytes]:
     yield from map(encode_event, foreign)
     for number, path in enumerate(all_journals(workdir.farmers)):
         yield from _farmer_events(path, FIRST_PID + number * LANES, lines)
 
 
-def _farmer_events(path: Path, pid: int, lines: TaskLines) -> Iterator[bytes]:
+def _farmer_events(path: Path, pid: int, lines: Lines) -> Iterator[bytes]:
     records = read_records(path)
     first = next(records, None)
     if first is None:
@@ -140,7 +140,7 @@ def _encode_name(kind: str, pid: int, tid: int, name: str) -> bytes:
     return encode_event({"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": {"name": name, _MARK: True}})
 
 
-def _encode_slice(record: Event, identity: Identity, pid: int, lines: TaskLines) -> bytes:
+def _encode_slice(record: Event, identity: Identity, pid: int, lines: Lines) -> bytes:
     """Encode one run; formatted by hand, since a trace can have a million of them."""
     code = record["rc"]
     task_id = record["id"]
