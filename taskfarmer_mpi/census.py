@@ -53,6 +53,7 @@ _Lists = list[tuple[int, bytes]]
 
 
 def _read_lists(farm: Farm) -> _Lists:
+    farm.book.advance()
     workdir = farm.workdir
     places = (
         (_TO_DO, workdir.toprocess),
@@ -73,7 +74,7 @@ def _read_journals(farm: Farm, known: list[JournalReader] | None = None) -> list
 
 
 def _count(farm: Farm, lists: _Lists, journals: list[JournalReader]) -> Census:
-    where = bytearray(len(farm.tasklist))
+    where = bytearray(len(farm.book))
     for journal in journals:
         if journal.state is not None:
             for task_id in (*journal.state.held, *journal.state.ended):
@@ -104,5 +105,5 @@ def reclaim(farm: Farm, patience: float) -> list[int]:
     """
     with farm.lock.held(patience):
         lost = _count(farm, _read_lists(farm), _read_journals(farm)).lost
-        give_back_tasks(farm, [Task(task_id, farm.tasklist.tasks[task_id]) for task_id in lost])
+        give_back_tasks(farm, [Task(task_id, farm.book[task_id]) for task_id in lost])
     return lost

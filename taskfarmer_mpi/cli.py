@@ -15,17 +15,16 @@ from typing import NoReturn
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.errors import FarmError, UserError
-from taskfarmer_mpi.launch import EXIT_LEFT, EXIT_USAGE, Ending, Options, run_rank
+from taskfarmer_mpi.launch import EXIT_LEFT, EXIT_USAGE, Ending, run_rank
 from taskfarmer_mpi.mpi import Comm, connect
 from taskfarmer_mpi.muster import refuse
-from taskfarmer_mpi.prepare import Stored, read_config
+from taskfarmer_mpi.plan import DEFAULT_SLOTS, Request
 from taskfarmer_mpi.signals import STOP_SIGNALS, SignalReceiver
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.start import Options
 
 EXIT_BUG = 70
 """An error of this program, shown with a traceback (EX_SOFTWARE of sysexits.h)."""
 
-DEFAULT_SLOTS = 8
 DEFAULT_LOCK_TIMEOUT = 600.0
 DEFAULT_GRACE = 15.0
 
@@ -57,10 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         nargs="?",
         type=_slots,
-        default=DEFAULT_SLOTS,
-        const=None,
+        const=0,
         help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
-        " (default: 8)",
+        f" (default: that of the work directory, {DEFAULT_SLOTS} for a new one)",
     )
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=_seconds, help="stop after this time; 0: never (default: never)"
@@ -71,9 +69,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
     )
-    parser.add_argument("-r", "--runner", metavar="NAME", help="how tasks are started: default (as bash would), exec")
     parser.add_argument(
-        "-t", "--tasklist", metavar="NAME", dest="handler", help="how the tasklist is read: default (one command per line)"
+        "-r",
+        "--runner",
+        metavar="NAME",
+        help="how tasks are started: default (as bash would), exec, or one of your INI files (default: that of the work"
+        " directory)",
+    )
+    parser.add_argument(
+        "-t",
+        "--tasklist",
+        metavar="NAME",
+        dest="handler",
+        help="how the tasklist is read: default (one command per line), or one of your INI files",
     )
     parser.add_argument(
         "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
@@ -107,9 +115,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _slots(text: str) -> int | None:
+def _slots(text: str) -> int:
     if text == "auto":
-        return None
+        return 0
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of slots: 1 or more, or auto")
     return int(text)
@@ -144,26 +152,10 @@ def settle_verbose(argv: Sequence[str]) -> list[str]:
     return settled
 
 
-def resolve_options(arguments: argparse.Namespace) -> Options:
-    """Complete what the user typed with what the work directory knows.
-
-    Raises
-    ------
-    UserError
-        If that is not enough to begin.
-    """
-    workdir = arguments.workdir or Path(f"{arguments.tasklist}_workdir")
-    stored = read_config(Workdir(workdir))
-    if stored is None:
-        if arguments.tasklist is None:
-            raise UserError(f"{workdir}: no farm.ini here that names a tasklist: say which tasklist to work on")
-        stored = Stored(str(arguments.tasklist), "default", "default")
+def read_options(arguments: argparse.Namespace) -> Options:
+    """Return what the user typed."""
     return Options(
-        tasklist=arguments.tasklist or Path(stored.tasklist),
-        workdir=workdir,
-        handler=arguments.handler or stored.handler,
-        runner=arguments.runner or stored.runner,
-        slots=arguments.proc,
+        request=Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, arguments.proc),
         timeout=arguments.timeout or None,
         grace=arguments.grace,
         task_time=arguments.task_time,
@@ -213,8 +205,7 @@ def _connect(arguments: argparse.Namespace) -> tuple[Comm, str | None]:
 
 def _run(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -> Ending:
     try:
-        options = resolve_options(arguments)
-        return run_rank(options, comm, receiver, os.environ)
+        return run_rank(read_options(arguments), comm, receiver, os.environ)
     except UserError as error:
         refuse(comm, error)
         if comm.rank == 0:

@@ -17,6 +17,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError, LockBusyError, UserError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.farmer import Farmer, Tally
+from taskfarmer_mpi.growth import TasklistWatch
 from taskfarmer_mpi.locks import LifeLock
 from taskfarmer_mpi.mpi import Comm
 from taskfarmer_mpi.recovery import Recovery, recover
@@ -29,6 +30,8 @@ MESSAGE_INTERVAL = 0.05
 """How often a rank looks for messages [s]."""
 BUSY_LOOK_INTERVAL = 5.0
 """How often a leader that works looks for dead farmers while other ranks are idle [s]."""
+WATCH_INTERVAL = 2.0
+"""How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""
 DEATH_DELAY = 1.0
 """How long a rank must be without its life lock before it is taken for dead [s]: its last message may be on its way."""
 LOCK_PATIENCE = 1.0
@@ -57,6 +60,7 @@ class Crew:
         farmer: Farmer,
         life_paths: dict[int, Path],
         patience: float,
+        watch: TasklistWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Join the crew.
@@ -73,6 +77,8 @@ class Crew:
             The life lock file of each rank that came up.
         patience
             How long to wait for dead farmers' tasks that still run [s].
+        watch
+            What notices lines that are appended to the tasklist.
         clock
             A clock that only goes forward [s].
         """
@@ -81,6 +87,8 @@ class Crew:
         self._farmer = farmer
         self._life_paths = life_paths
         self._clock = clock
+        self._watch = watch
+        self._next_watch = clock() + WATCH_INTERVAL
         self._dead: set[int] = set()
         self._broken: set[int] = set()
         self._is_complete = True
@@ -124,6 +132,11 @@ class Crew:
         for rank in ranks:
             self._comm.send(rank, "stop", reason)
 
+    def spread_drain(self, reason: str) -> None:
+        """As the leader, have all ranks let their running tasks end, and start no more."""
+        for rank in self._others():
+            self._comm.send(rank, "drain", reason)
+
     @property
     def is_due(self) -> bool:
         """Whether `step` may have something to do."""
@@ -136,6 +149,8 @@ class Crew:
             self._hear(sender, kind, content)
         if self._farmer.trouble is not None and self._comm.rank not in self._broken:
             self._announce_trouble()
+        if self.is_leader and self._watch is not None and self._clock() >= self._next_watch:
+            self._look_for_new_lines(self._watch)
         if self._farmer.is_idle:
             if self._was_busy:
                 self._look_soon()
@@ -188,6 +203,9 @@ class Crew:
             if self.is_leader:
                 self.spread_stop(reason)
             self._farmer.stop(reason)
+            self._look_soon()
+        elif kind == "drain":
+            self._farmer.drain(str(content))
             self._look_soon()
         elif kind == "idle" and isinstance(content, Report):
             self._dead.discard(sender)
@@ -273,8 +291,25 @@ class Crew:
             self._waiting_since = None
         return True
 
+    def _look_for_new_lines(self, watch: TasklistWatch) -> None:
+        self._next_watch = self._clock() + WATCH_INTERVAL
+        if not self._farmer.takes_tasks:
+            return
+        try:
+            is_longer = watch.look()
+        except (FarmError, OSError) as error:
+            self._farmer.give_up(FarmError(f"cannot add the new lines of the tasklist: {error}"))
+            return
+        if is_longer:
+            self._wake_all()
+        elif not watch.is_quiet:
+            self._next_watch = self._clock() + WATCH_INTERVAL / 10
+
     def _is_final(self) -> bool:
         """Whether this farmer looked at the list since the last task of this crew was settled; if not, have it look."""
+        if self._watch is not None and self._farmer.takes_tasks and not self._watch.is_quiet:
+            self._look_for_new_lines(self._watch)
+            return False
         work = (self._farmer.tally.finished + self._farmer.tally.failed, self._wakes)
         if self._farmer.trouble is not None or self._final_look == work:
             return True

@@ -175,7 +175,7 @@ class Farmer:
             if self._verdicts:
                 self._judge()
             if self._clock() + self._needed_time > self._deadline and self.takes_tasks:
-                self._drain()
+                self.drain(f"a task may take {self._needed_time:.3g} s, which is more than the time left")
             self._fill()
             self._due = self._visit_time()
             if self._clock() >= self._due:
@@ -229,9 +229,11 @@ class Farmer:
         """What a task that starts now may last [s]."""
         return TASK_TIME_MARGIN * self._pace.task_time if self._task_time is None else self._task_time
 
-    def _drain(self) -> None:
-        """Start no more tasks: they would not end in time."""
-        self.drain_reason = f"a task may take {self._needed_time:.3g} s, which is more than the time left"
+    def drain(self, reason: str) -> None:
+        """Start no more tasks, but let those end that run."""
+        if self.drain_reason is not None:
+            return
+        self.drain_reason = reason
         log.info("no more tasks are started: %s", self.drain_reason)
         self.journal.note("drain", reason=self.drain_reason)
         self._back += self._queue
@@ -248,12 +250,19 @@ class Farmer:
             task = self._queue.popleft()
             self.journal.note_begin(task.id, self._pool.next_slot)
             self.journal.flush()
-            launch = self._runner.launch(self._farm.tasklist[task.id])
-            run = self._pool.start(task, launch)
+            run = self._start(task)
             self._last_start = self._clock()
             if run is not None:
                 self._end(run)
         self.journal.flush()
+
+    def _start(self, task: Task) -> Run | None:
+        """Start a task; return its run if that is over already."""
+        try:
+            launch = self._runner.launch(self._farm.handler[task.id])
+        except Exception as error:  # a user's handler or runner may fail with one task, and not with the next
+            return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
+        return self._pool.start(task, launch)
 
     # -- the lists --------------------------------------------------------------------------------
 

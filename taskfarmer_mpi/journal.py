@@ -254,6 +254,17 @@ def all_journals(folder: Path) -> list[Path]:
     return [journals[name] for name in sorted(journals)]  # names begin with the time of birth
 
 
+def held_tasks(folder: Path) -> set[int]:
+    """Return the tasks in the hands of farmers, dead ones included, by their journals."""
+    held: set[int] = set()
+    for path in open_journals(folder):
+        reader = JournalReader(path)
+        reader.advance()
+        if reader.state is not None:
+            held |= reader.state.held | reader.state.ended.keys()
+    return held
+
+
 def close_journal(path: Path) -> None:
     """Declare all tasks of a journal settled: its farmer left, or was recovered."""
     path.rename(path.with_suffix(CLOSED_SUFFIX))

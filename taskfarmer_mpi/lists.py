@@ -66,14 +66,24 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
 
 
 def append_tasks(path: Path, tasks: Iterable[Task]) -> None:
-    """Append lines to a list and bring them to the disk; a torn line that a dead writer left is cut off first.
+    """Append tasks to a list and bring them to the disk.
 
     Raises
     ------
     FarmError
         If the disk refuses; the list is then as it was.
     """
-    data = b"".join(map(encode_task, tasks))
+    append_lines(path, b"".join(map(encode_task, tasks)))
+
+
+def append_lines(path: Path, data: bytes) -> None:
+    """Append lines to a file and bring them to the disk; a torn line that a dead writer left is cut off first.
+
+    Raises
+    ------
+    FarmError
+        If the disk refuses; the list is then as it was.
+    """
     try:
         with _opened(path, os.O_CREAT) as fd:
             end = _repair_end(fd)
@@ -197,7 +207,7 @@ def _leading_id(line: bytes) -> int:
 def give_back_tasks(farm: Farm, tasks: Iterable[Task]) -> None:
     """Put tasks back on the stacks, the one with the lowest ID on top."""
     ordered = sorted(tasks, key=lambda task: task.id, reverse=True)
-    added = [task for task in ordered if task.id >= farm.listed]
+    added = [task for task in ordered if task.id >= farm.book.listed]
     if added:
         append_tasks(farm.workdir.added, added)
     if len(added) < len(ordered):
@@ -210,21 +220,49 @@ def ids_in(data: bytes) -> Iterator[int]:
 
 
 class Recorded:
-    """Which tasks are in `finished` or `failed`; each `advance` reads only what was appended since the last one."""
+    """Which tasks are in `finished` or `failed`; each `advance` reads only what was appended since the last one.
+
+    A list can also be replaced by a shorter one: when failed tasks are to be done again. Then all is read anew.
+    """
 
     def __init__(self, farm: Farm) -> None:
-        self.flags = bytearray(len(farm.tasklist))
+        self._farm = farm
+        self._lists = {farm.workdir.finished: _Seen(), farm.workdir.failed: _Seen()}
+        self.flags = bytearray(len(farm.book))
         """1 for each task whose outcome is recorded."""
-        self._offsets = {farm.workdir.finished: 0, farm.workdir.failed: 0}
 
     def advance(self) -> None:
         """Take in what was appended."""
-        for path, offset in self._offsets.items():
-            data = read_file(path, offset) or b""
-            for task_id in ids_in(data):
+        if any(seen.is_replaced(path) for path, seen in self._lists.items()):
+            self._lists = {path: _Seen() for path in self._lists}
+            self.flags = bytearray(len(self._farm.book))
+        self.flags.extend(bytes(len(self._farm.book) - len(self.flags)))
+        for path, seen in self._lists.items():
+            for task_id in ids_in(seen.advance(path)):
                 if task_id < len(self.flags):
                     self.flags[task_id] = 1
-            self._offsets[path] = offset + data.rfind(b"\n") + 1
+
+
+class _Seen:
+    """How far a list was read, and what it ended with there."""
+
+    _TAIL = 64
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._end = b""
+
+    def is_replaced(self, path: Path) -> bool:
+        """Whether what was read is not what the file has there now."""
+        return (read_file(path, self._offset - len(self._end), len(self._end)) or b"") != self._end
+
+    def advance(self, path: Path) -> bytes:
+        """Return the whole lines that came since the last call."""
+        data = read_file(path, self._offset) or b""
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        self._end = (self._end + whole)[-self._TAIL :]
+        return whole
 
 
 def is_plain_farmer_about(farm: Farm) -> bool:

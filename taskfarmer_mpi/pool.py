@@ -77,6 +77,11 @@ def _encode(word: str) -> str | bytes:
     return word if word.isascii() else word.encode("utf-8", "surrogateescape")
 
 
+def _write_reason(log_fd: int, reason: str) -> None:
+    with suppress(OSError):
+        write_all(log_fd, f"taskfarmer_mpi: {reason}\n".encode("utf-8", "surrogateescape"))
+
+
 class _Running(NamedTuple):
     task: Task
     slot: int
@@ -169,14 +174,9 @@ class Pool:
         FarmError
             If the farmer, and not this task, is the reason: a full disk, no more processes.
         """
-        path = f"{self._log_prefix}{task.id}"
-        try:
-            log_fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        except OSError as error:
-            if error.errno in _FARM_TROUBLE or error.errno == errno.ENOENT:
-                raise FarmError(f"{path}: cannot write the log: {error.strerror}") from error
-            log.warning("%s: cannot write the log: %s", path, error.strerror)
-            return Run(task, self._free[0], time.time(), time.time(), CANNOT_START)
+        log_fd = self._open_log(task)
+        if log_fd is None:
+            return self._cannot_start(task)
         slot = heapq.heappop(self._free)
         started = time.time()
         try:
@@ -186,14 +186,34 @@ class Pool:
             if isinstance(error, OSError) and error.errno in _FARM_TROUBLE:
                 raise FarmError(f"cannot start a process: {error.strerror}") from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            with suppress(OSError):
-                message = f"taskfarmer_mpi: cannot start {launch.program[:200]}: {reason}\n"
-                write_all(log_fd, message.encode("utf-8", "surrogateescape"))
-            return Run(task, slot, started, time.time(), CANNOT_START)
+            _write_reason(log_fd, f"cannot start {launch.program[:200]}: {reason}")
+            return self._cannot_start(task, started)
         finally:
             os.close(log_fd)
         self._running[pid] = _Running(task, slot, started, launch.patience)
         return None
+
+    def refuse(self, task: Task, reason: str) -> Run:
+        """Return the run of a task of which no command can be made; its log gets the reason."""
+        log_fd = self._open_log(task)
+        if log_fd is not None:
+            _write_reason(log_fd, reason)
+            os.close(log_fd)
+        return self._cannot_start(task)
+
+    def _open_log(self, task: Task) -> int | None:
+        path = f"{self._log_prefix}{task.id}"
+        try:
+            return open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        except OSError as error:
+            if error.errno in _FARM_TROUBLE or error.errno == errno.ENOENT:
+                raise FarmError(f"{path}: cannot write the log: {error.strerror}") from error
+            log.warning("%s: cannot write the log: %s", path, error.strerror)
+            return None
+
+    def _cannot_start(self, task: Task, started: float | None = None) -> Run:
+        now = time.time()
+        return Run(task, self._free[0], started or now, now, CANNOT_START)
 
     def _spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
         environ = self._environ

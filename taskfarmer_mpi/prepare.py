@@ -5,7 +5,6 @@ All checks come before the first change. Files are read under the lock and exami
 
 from __future__ import annotations
 
-import configparser
 import io
 import logging
 import os
@@ -14,88 +13,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from taskfarmer_mpi.config import Stored, encode_config, parse_config
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.journal import JournalReader, open_journals
-from taskfarmer_mpi.lists import append_tasks, split_line
-from taskfarmer_mpi.task import Task
+from taskfarmer_mpi.growth import add_appended, give_back_forgotten
+from taskfarmer_mpi.journal import held_tasks
+from taskfarmer_mpi.lists import split_line
 from taskfarmer_mpi.workdir import Workdir, read_file, replace_file, temporary_file, write_all
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The configuration of a run, as `farm.ini` in its work directory holds it."""
-
-    tasklist: str
-    """Absolute path of the tasklist."""
-    handler: str
-    runner: str
-    tasks: int = 0
-    """How many tasks have been put on the lists so far."""
-    listed: int = 0
-    """How many tasks plain farmers know of."""
-    digest: str = ""
-    """SHA-256 of the lines of those `tasks`."""
-
-
-def encode_config(stored: Stored) -> bytes:
-    """Encode the content of `farm.ini`."""
-    config = configparser.ConfigParser(interpolation=None)
-    config["tasklist"] = {
-        "path": stored.tasklist,
-        "handler": stored.handler,
-        "tasks": str(stored.tasks),
-        "listed": str(stored.listed),
-        "sha256": stored.digest,
-    }
-    config["runner"] = {"name": stored.runner}
-    text = io.StringIO()
-    config.write(text)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def parse_config(data: bytes, path: Path) -> Stored:
-    """Decode the content of `farm.ini`.
-
-    Raises
-    ------
-    UserError
-        If it is damaged.
-    """
-    config = configparser.ConfigParser(interpolation=None)
-    try:
-        config.read_string(data.decode("utf-8", "surrogateescape"))
-        tasklist = config["tasklist"]
-        return Stored(
-            tasklist=tasklist["path"],
-            handler=tasklist["handler"],
-            runner=config["runner"]["name"],
-            tasks=int(tasklist["tasks"]),
-            listed=int(tasklist["listed"]),
-            digest=tasklist["sha256"],
-        )
-    except (configparser.Error, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not the configuration of a work directory: {reason}") from error
-
-
-def read_config(workdir: Workdir) -> Stored | None:
-    """Return the stored configuration of a work directory, or None if it has none.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read.
-    """
-    try:
-        data = read_file(workdir.config)
-    except NotADirectoryError as error:
-        raise UserError(f"{workdir.path}: not a directory") from error
-    except OSError as error:
-        raise UserError(f"{workdir.config}: cannot read: {error.strerror}") from error
-    return None if data is None else parse_config(data, workdir.config)
 
 
 def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
@@ -104,15 +30,15 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     Parameters
     ----------
     farm
-        The farm, its `listed` not known yet.
+        The farm, with all tasks of the tasklist.
     wanted
-        The configuration of this run.
+        The configuration of this run, to be stored if there is none.
     patience
         How long to wait for the lock [s].
 
     Returns
     -------
-    The farm, with what plain farmers know of.
+    The farm, with the tasks of the work directory.
 
     Raises
     ------
@@ -123,26 +49,25 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         with farm.lock.held(patience):
             lists = _Lists.read(farm.workdir)
         stored = None if lists.config is None else parse_config(lists.config, farm.workdir.config)
+        farm = Farm.of(farm.workdir, farm.lock, farm.handler, None if stored is None else stored.listed)
         checked = _check(farm, stored, lists)
-        count = len(farm.tasklist)
-        listed = count if stored is None else stored.listed
-        config = replace(stored or wanted, tasks=count, listed=listed, digest=farm.tasklist.tasks.digest(count))
-        farm = replace(farm, listed=listed)
+        config = stored or replace(wanted, listed=farm.book.listed, digest=farm.book.digest(farm.book.listed))
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
                 _write_to_do(fd, farm, checked.recorded)
                 os.fsync(fd)
             with farm.lock.held(patience):
-                if read_file(farm.workdir.config) != lists.config:
+                if _Lists.read_run(farm.workdir) != (lists.config, lists.tasks_added):
                     continue  # another farmer was quicker: look at what it made
                 if lists.toprocess is None and not farm.workdir.toprocess.exists():
                     temporary.replace(farm.workdir.toprocess)
-                elif checked.has_done_tasks and lists.toprocess == read_file(farm.workdir.toprocess):
-                    _drop_done(farm.workdir, lists.toprocess or b"", checked.recorded)
-                if stored is not None and stored.tasks < count:
-                    _add_new(farm, stored.tasks, checked.seen)
-                if encode_config(config) != lists.config:
+                if checked.has_done_tasks:
+                    _drop_done(farm.workdir.toprocess, lists.toprocess, checked.recorded)
+                    _drop_done(farm.workdir.added, lists.added, checked.recorded)
+                if stored is None:
                     replace_file(farm.workdir.config, encode_config(config))
+                add_appended(farm, farm.book.lines)
+                give_back_forgotten(farm, checked.seen)
                 return farm
 
 
@@ -151,15 +76,21 @@ class _Lists:
     """The files of a work directory at one moment."""
 
     config: bytes | None
+    tasks_added: bytes | None
     toprocess: bytes | None
     added: bytes | None
     finished: bytes | None
     failed: bytes | None
 
+    @staticmethod
+    def read_run(workdir: Workdir) -> tuple[bytes | None, bytes | None]:
+        """Return what says which tasks there are."""
+        return read_file(workdir.config), read_file(workdir.tasks_added)
+
     @classmethod
     def read(cls, workdir: Workdir) -> _Lists:
-        paths = (workdir.config, workdir.toprocess, workdir.added, workdir.finished, workdir.failed)
-        return cls(*map(read_file, paths))
+        paths = (workdir.toprocess, workdir.added, workdir.finished, workdir.failed)
+        return cls(*cls.read_run(workdir), *map(read_file, paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,41 +100,67 @@ class _Checked:
     seen: bytearray
     """A flag for each task that is on any list."""
     has_done_tasks: bool
-    """Whether `toprocess` has tasks that are recorded already, or twice: PyTaskFarmer puts some back when it stops."""
+    """Whether a stack has tasks that are recorded already, or twice: PyTaskFarmer puts some back when it stops."""
 
 
 def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
     """Check all lists against the tasklist."""
-    lines = farm.tasklist.tasks
-    count = len(lines)
     workdir = farm.workdir
-    is_same = stored is not None and stored.tasks <= count and stored.digest == lines.digest(stored.tasks)
-    recorded = bytearray(count)
+    is_same = stored is not None and _is_same(farm, stored)
+    if stored is not None:
+        farm.book.advance()
+    changes: list[str] = []
+    recorded = bytearray(len(farm.book))
     for path, data in ((workdir.finished, lists.finished), (workdir.failed, lists.failed)):
-        for task_id in _examine(farm, path, data, is_same=is_same):
+        for task_id in _examine(farm, path, data, None if is_same else changes):
             recorded[task_id] = 1
     seen = bytearray(recorded)
     has_done_tasks = False
     for path, data in ((workdir.toprocess, lists.toprocess), (workdir.added, lists.added)):
-        for task_id in _examine(farm, path, data, is_same=is_same):
+        for task_id in _examine(farm, path, data, None if is_same else changes):
             has_done_tasks |= bool(seen[task_id])
             seen[task_id] = 1
-    if stored is not None and not is_same:
-        if stored.tasks > count:
-            raise UserError(
-                f"{farm.tasklist.path}: task {count} is gone: the list has {count} tasks, but {stored.tasks} when"
-                f" {workdir.path} was made; only lines appended at the end are allowed"
-            )
-        raise UserError(
-            f"{farm.tasklist.path}: the first {stored.tasks} tasks are not those for which {workdir.path} was made;"
-            " only lines appended at the end are allowed"
-        )
+    if changes or (stored is not None and not is_same):
+        raise UserError(_describe(farm, changes))
+    _check_appended(farm)
     return _Checked(recorded, seen, has_done_tasks)
 
 
-def _examine(farm: Farm, path: Path, data: bytes | None, *, is_same: bool) -> Iterator[int]:
-    """Yield the IDs in one list after checking each line; a torn last line is left out."""
-    lines = farm.tasklist.tasks
+def _is_same(farm: Farm, stored: Stored) -> bool:
+    lines = farm.book.lines
+    return stored.listed <= len(lines) and stored.digest == lines.digest(stored.listed)
+
+
+def _check_appended(farm: Farm) -> None:
+    """Check the lines that were appended to the tasklist before against what it has there now."""
+    book = farm.book
+    for number, text in enumerate(book.appended, book.listed):
+        now = book.lines.raw(number) if number < len(book.lines) else None
+        if now != text:
+            what = "is gone" if now is None else f"is {_shorten(now)} now"
+            raise UserError(
+                f"{farm.handler.path}: the appended line {_shorten(text)} {what}: the tasklist no longer matches"
+                f" {farm.workdir.path}; only lines appended at the end are allowed"
+            )
+
+
+def _describe(farm: Farm, changes: list[str]) -> str:
+    """Say what changed in the tasklist since the work directory was made."""
+    if not changes:
+        return (
+            f"{farm.handler.path}: its first {farm.book.listed} tasks are not those for which {farm.workdir.path} was made;"
+            " only lines appended at the end are allowed"
+        )
+    more = f"; {len(changes) - 1} more tasks differ: " + ", ".join(changes[1:4]) if len(changes) > 1 else ""
+    return f"{changes[0]}: the tasklist no longer matches the work directory{more}"
+
+
+def _examine(farm: Farm, path: Path, data: bytes | None, changes: list[str] | None) -> Iterator[int]:
+    """Yield the IDs in one list after checking each line; a torn last line is left out.
+
+    If `changes` is a list, the texts are compared, and it gets those that differ.
+    """
+    book = farm.book
     for number, line in enumerate(io.BytesIO(data or b""), 1):
         if not line.endswith(b"\n"):
             return
@@ -211,15 +168,15 @@ def _examine(farm: Farm, path: Path, data: bytes | None, *, is_same: bool) -> It
         if task_id is None:
             shown = line[:-1][:60].decode("utf-8", "replace")
             raise UserError(f"{path}:{number}: {shown!r} is not a task; a line is `ID task`, with a number for the ID")
-        if task_id >= len(lines):
+        count = len(book.lines) if task_id < book.listed else len(book)
+        if task_id >= count:
             raise UserError(
-                f"{path}:{number}: task {task_id} is not in {farm.tasklist.path}, which has {len(lines)} tasks, from 0 on"
+                f"{path}:{number}: task {task_id} is not in {farm.handler.path}, which has {count} tasks, from 0 on"
             )
-        if not is_same and text != lines.raw(task_id):
-            raise UserError(
-                f"{farm.tasklist.path}: task {task_id} is {_shorten(lines.raw(task_id))}, but {path}:{number} has"
-                f" {_shorten(text)}: the tasklist no longer matches the work directory"
-            )
+        if changes is not None and text != book.raw(task_id):
+            now = _shorten(book.raw(task_id))
+            place = f"{farm.handler.path}: " if not changes else ""
+            changes.append(f"{place}task {task_id} is {now}, but {path}:{number} has {_shorten(text)}")
         yield task_id
 
 
@@ -230,39 +187,23 @@ def _shorten(line: bytes) -> str:
 
 def _write_to_do(fd: int, farm: Farm, recorded: bytearray) -> None:
     """Write a new `toprocess`: every task without an outcome that is in nobody's hands."""
-    lines = farm.tasklist.tasks
-    held = _held(farm.workdir)
-    missing = (task_id for task_id in range(farm.listed - 1, -1, -1) if not recorded[task_id] and task_id not in held)
+    book = farm.book
+    held = held_tasks(farm.workdir.farmers)
+    missing = (task_id for task_id in range(book.listed - 1, -1, -1) if not recorded[task_id] and task_id not in held)
     while block := list(islice(missing, 10_000)):
-        write_all(fd, b"".join(b"%d %s\n" % (task_id, lines.raw(task_id)) for task_id in block))
+        write_all(fd, b"".join(b"%d %s\n" % (task_id, book.raw(task_id)) for task_id in block))
 
 
-def _add_new(farm: Farm, known: int, seen: bytearray) -> None:
-    """Put the tasks that were appended to the tasklist on their stack, unless a start that was killed did so already."""
-    lines = farm.tasklist.tasks
-    new = [Task(task_id, lines[task_id]) for task_id in range(len(lines) - 1, known - 1, -1) if not seen[task_id]]
-    append_tasks(farm.workdir.added, new)
-    log.info("%d tasks were appended to %s", len(new), farm.tasklist.path)
-
-
-def _drop_done(workdir: Workdir, to_do: bytes, recorded: bytearray) -> None:
-    """Take tasks off `toprocess` that are recorded already, and those that it has twice."""
+def _drop_done(path: Path, to_do: bytes | None, recorded: bytearray) -> None:
+    """Take tasks off a stack that are recorded already, and those that it has twice, unless it changed meanwhile."""
+    if to_do is None or to_do != read_file(path):
+        return
     kept: dict[int, bytes] = {}
     lines = to_do.split(b"\n")[:-1]
     for line in lines:
         task_id = int(line.partition(b" ")[0])
         if not recorded[task_id]:
             kept[task_id] = line
-    log.info("%s: %d tasks were there twice or done already", workdir.toprocess, len(lines) - len(kept))
-    replace_file(workdir.toprocess, b"".join(kept[task_id] + b"\n" for task_id in sorted(kept, reverse=True)))
-
-
-def _held(workdir: Workdir) -> set[int]:
-    """Return the tasks in the hands of farmers, by their journals."""
-    held: set[int] = set()
-    for path in open_journals(workdir.farmers):
-        reader = JournalReader(path)
-        reader.advance()
-        if reader.state is not None:
-            held |= reader.state.held | reader.state.ended.keys()
-    return held
+    if len(kept) < len(lines):
+        log.info("%s: %d tasks were there twice or done already", path, len(lines) - len(kept))
+        replace_file(path, b"".join(kept[task_id] + b"\n" for task_id in sorted(kept, reverse=True)))

@@ -42,7 +42,7 @@ class Recovery:
     tasks: int = 0
     """Tasks that are back in `toprocess`."""
     unknown: int = 0
-    """Dead farmers that hold tasks which were appended after this farmer read the tasklist: a younger one settles them."""
+    """Dead farmers whose journals name tasks that this work directory does not have."""
     waiting: list[str] = field(default_factory=list)
     """Dead farmers some of whose tasks still run, and why nothing can be done yet."""
 
@@ -148,6 +148,7 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
     others.advance(farm)
     recorded.advance()  # the long way, without the lock; what comes after is short
     with farm.lock.held(patience):
+        farm.book.advance()
         recorded.advance()
         others.advance(farm)
         present = [farmer for farmer in dead if farmer.reader.path.exists()]  # the others left before they were seized
@@ -167,9 +168,9 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
 
 
 def _is_known(farm: Farm, farmer: _Dead) -> bool:
-    """Whether all its tasks are in the tasklist as it was when this farmer read it; others settle what came later."""
+    """Whether all its tasks are tasks of this work directory."""
     state = farmer.state
-    return state is None or all(task_id < len(farm.tasklist) for task_id in (*state.held, *state.ended))
+    return state is None or all(task_id < len(farm.book) for task_id in (*state.held, *state.ended))
 
 
 class _Others:
@@ -197,7 +198,7 @@ def _record(farm: Farm, states: list[JournalState], recorded: bytearray) -> None
         ids = {task_id for state in states for task_id, code in state.ended.items() if (code == 0) == is_finished}
         missing = [task_id for task_id in sorted(ids) if not recorded[task_id]]
         if missing:
-            append_tasks(path, [Task(task_id, farm.tasklist.tasks[task_id]) for task_id in missing])
+            append_tasks(path, [Task(task_id, farm.book[task_id]) for task_id in missing])
         for task_id in missing:
             recorded[task_id] = 1
 
@@ -217,7 +218,7 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
             append_record(farmer.reader.path, "given", ids=gone)
             held.difference_update(gone)
     back = held - to_do
-    give_back_tasks(farm, [Task(task_id, farm.tasklist.tasks[task_id]) for task_id in back])
+    give_back_tasks(farm, [Task(task_id, farm.book[task_id]) for task_id in back])
     return len(back)
 
 
@@ -225,5 +226,5 @@ def _listed(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
     """Yield which of the `wanted` tasks a list has, with the text that they have in the tasklist."""
     for line in io.BytesIO(read_file(path) or b""):
         task_id, text = split_line(line[:-1])
-        if task_id in wanted and line.endswith(b"\n") and text == farm.tasklist.tasks.raw(task_id):
+        if task_id in wanted and line.endswith(b"\n") and text == farm.book.raw(task_id):
             yield task_id

@@ -1,43 +1,264 @@
-"""Names of tasklist handlers and runners, and the classes behind them."""
+"""Names of runners, tasklist handlers and monitors: from a name to a definition in an INI file, to a class, to an object.
+
+A definition is a section of an INI file, as PyTaskFarmer has them::
+
+    [name]
+    Runner = package.Class
+    option = value
+
+with ``TaskList`` or ``Monitor`` instead of ``Runner`` for the other kinds. Only the section that is asked for is looked at
+closer, and only its class is imported.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+import configparser
+import importlib
+import inspect
+import logging
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.runners import BasicRunner, ExecRunner, Runner
-from taskfarmer_mpi.tasklist import ListTaskList
+from taskfarmer_mpi.errors import OptionError, UserError
+from taskfarmer_mpi.workdir import open_file
 
-_Kind = TypeVar("_Kind")
-
-HANDLERS: Mapping[str, type[ListTaskList]] = {"default": ListTaskList}
-RUNNERS: Mapping[str, type[Runner]] = {"default": BasicRunner, "exec": ExecRunner}
+log = logging.getLogger(__name__)
 
 
-def handler_named(name: str) -> type[ListTaskList]:
-    """Return the tasklist handler of a name.
+class Kind(NamedTuple):
+    """What definitions there are."""
+
+    label: str
+    key: str
+    """The option that names the class."""
+    folder: str
+    """Where definitions are, in ``~/.pytaskfarmer``."""
+    built_in: dict[str, str]
+    """Class by name."""
+    methods: tuple[tuple[str, ...], ...]
+    """What a class must have: all of one of these."""
+
+
+RUNNER = Kind(
+    "runner",
+    "Runner",
+    "runners.d",
+    {"default": "taskfarmer_mpi.runners.BasicRunner", "exec": "taskfarmer_mpi.runners.ExecRunner"},
+    (("launch",), ("run", "terminate")),
+)
+HANDLER = Kind(
+    "tasklist handler",
+    "TaskList",
+    "tasklists.d",
+    {"default": "taskfarmer_mpi.tasklist.ListTaskList"},
+    (("__getitem__", "__len__"),),
+)
+MONITOR = Kind("monitor", "Monitor", "monitors.d", {}, (("handle",),))
+
+_OURS = {
+    "taskfarmer.runners.BasicRunner": "taskfarmer_mpi.runners.BasicRunner",
+    "taskfarmer.runners.ShifterRunner": "taskfarmer_mpi.containers.ShifterRunner",
+    "taskfarmer.task.ListTaskList": "taskfarmer_mpi.tasklist.ListTaskList",
+    "taskfarmer.atlas.TransformTaskList": "taskfarmer_mpi.atlas.TransformTaskList",
+    "taskfarmer.atlas.AthenaTaskList": "taskfarmer_mpi.atlas.AthenaTaskList",
+}
+"""Classes of PyTaskFarmer, and ours of the same name that stand for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a name stands for."""
+
+    name: str
+    class_path: str
+    """Package, module and class, with dots between them."""
+    options: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+    """The file that it is from; empty if it is built in."""
+
+    @property
+    def place(self) -> str:
+        """Where it is defined, for messages."""
+        return f"{self.source}: [{self.name}]" if self.source else self.name
+
+    def is_same(self, other: Definition) -> bool:
+        """Whether it means the same class with the same options, wherever it is from."""
+        return (self.class_path, self.options) == (other.class_path, other.options)
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        options = ", ".join(f"{key} = {value}" for key, value in self.options.items())
+        origin = f" from {self.source}" if self.source else ""
+        return f"{self.name!r} ({self.class_path}{', ' if options else ''}{options}){origin}"
+
+
+def ini_files(kind: Kind) -> list[Path]:
+    """Return the files that may have definitions of a kind; later ones outweigh earlier ones."""
+    folders = (Path("~/.pytaskfarmer").expanduser() / kind.folder, Path.cwd())
+    return [path for folder in folders for path in sorted(folder.glob("*.ini"))]
+
+
+def find(kind: Kind, name: str) -> Definition:
+    """Return the definition of a name.
 
     Raises
     ------
     UserError
-        If there is none.
+        If there is none, or it cannot be read, or others could have written it.
     """
-    return _named("tasklist handler", HANDLERS, name)
+    if name in kind.built_in:
+        return Definition(name, kind.built_in[name])
+    found: Definition | None = None
+    names = set(kind.built_in)
+    broken: list[UserError] = []
+    files = ini_files(kind)
+    for path in files:
+        try:
+            config = _parse(path)
+        except UserError as error:
+            broken.append(error)
+            continue
+        names |= {section for section in config.sections() if kind.key in config[section]}
+        if config.has_section(name) and kind.key in config[name]:
+            found = _definition(kind, config[name], path)
+            log.info("%s %r is defined in %s", kind.label, name, path)
+    if found is None:
+        if broken:
+            raise broken[-1]
+        read = ", ".join(map(str, files)) or f"none (*.ini in ~/.pytaskfarmer/{kind.folder} and in {Path.cwd()})"
+        raise UserError(f"unknown {kind.label} {name!r}; known: {', '.join(sorted(names))}; files that were read: {read}")
+    for trouble in broken:
+        log.warning("%s; the file is left out", trouble)
+    _check_trust(Path(found.source))
+    return found
 
 
-def runner_named(name: str) -> type[Runner]:
-    """Return the runner of a name.
+def _parse(path: Path) -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        config.read_string(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
+    except configparser.Error as error:
+        line, reason = _reason(error)
+        raise UserError(f"{path}:{line}: {reason}") from error
+    return config
+
+
+def _reason(error: configparser.Error) -> tuple[int, str]:
+    """Return the line of an error and what is wrong there."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return error.lineno, f"no section header like [name] before {error.line.strip()[:60]!r}"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return error.lineno or 0, f"section [{error.section}] is there twice"
+    if isinstance(error, configparser.DuplicateOptionError):
+        return error.lineno or 0, f"option {error.option!r} is there twice in section [{error.section}]"
+    if isinstance(error, configparser.ParsingError):
+        line, text = error.errors[0]
+        return line, f"neither a section header nor `option = value`: {text.strip()[:60]}"
+    return 0, " ".join(str(error).split())
+
+
+def _definition(kind: Kind, section: configparser.SectionProxy, path: Path) -> Definition:
+    try:
+        options = dict(section)
+    except configparser.InterpolationError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: [{section.name}] {reason}; write %% for a percent sign") from error
+    class_path = options.pop(kind.key)
+    return Definition(section.name, _OURS.get(class_path, class_path), options, str(path))
+
+
+def _check_trust(path: Path) -> None:
+    """Refuse a definition that others wrote or could change: it says what code is run."""
+    fd = open_file(path.resolve(), os.O_RDONLY)
+    try:
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if status.st_uid not in (0, os.geteuid()):
+        raise UserError(f"{path}: belongs to another user (number {status.st_uid}): copy it to use its definitions")
+    if status.st_mode & stat.S_IWOTH:
+        raise UserError(f"{path}: everybody can write to this file: chmod o-w it to use its definitions")
+
+
+def load_class(kind: Kind, definition: Definition) -> type[Any]:
+    """Import the class of a definition.
 
     Raises
     ------
     UserError
-        If there is none.
+        If it cannot be imported, or is none of its kind.
     """
-    return _named("runner", RUNNERS, name)
+    place = f"{definition.place} {kind.key} = {definition.class_path}"
+    module, _, name = definition.class_path.rpartition(".")
+    if not module:
+        raise UserError(f"{place}: not the path of a class, like package.module.Class")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{place}: cannot import {module}: {_one_line(error)}") from error
+    if not inspect.isclass(found):
+        raise UserError(f"{place}: module {module} has no class {name}")
+    if not any(all(callable(getattr(found, method, None)) for method in methods) for methods in kind.methods):
+        wanted = " or ".join(" and ".join(methods) for methods in kind.methods)
+        raise UserError(f"{place}: not a {kind.label}: it has no {wanted}")
+    return found
 
 
-def _named(what: str, known: Mapping[str, _Kind], name: str) -> _Kind:
-    if name not in known:
-        raise UserError(f"unknown {what} {name!r}; known: {', '.join(sorted(known))}")
-    return known[name]
+def check_options(cls: type[Any], definition: Definition, given: int = 0) -> None:
+    """Check the options of a definition against the constructor of its class.
+
+    Parameters
+    ----------
+    cls
+        The class.
+    definition
+        What to check.
+    given
+        How many of the constructor's first arguments are not options.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown or missing.
+    """
+    parameters = list(inspect.signature(cls).parameters.values())[given:]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes = f"{cls.__name__} takes {', '.join(named) or 'no options'}"
+    is_open = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    for key in definition.options:
+        if key not in named and not is_open:
+            raise UserError(f"{definition.place} {key}: unknown option; {takes}")
+    for key, parameter in named.items():
+        if parameter.default is parameter.empty and key not in definition.options:
+            raise UserError(f"{definition.place} {key}: this option is missing; {takes}")
+
+
+def build(cls: type[Any], definition: Definition, *arguments: object) -> Any:
+    """Make the object that a definition describes.
+
+    Raises
+    ------
+    UserError
+        If its options are not those of the class, or it cannot be made.
+    """
+    check_options(cls, definition, len(arguments))
+    try:
+        return cls(*arguments, **definition.options)
+    except OptionError as error:
+        raise UserError(f"{definition.place} {error}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{definition.place}: cannot make a {cls.__name__}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 from taskfarmer_mpi.errors import UserError
 
@@ -109,11 +109,32 @@ def _stripped_span(data: bytes, start: int, end: int) -> Iterator[tuple[int, int
         yield start, start + len(stripped.encode("utf-8", "surrogateescape"))
 
 
+class Handler(Protocol):
+    """What makes tasks of a tasklist, and commands of tasks.
+
+    A class of this kind is called with the paths of the tasklist and of the work directory, and with the options of its
+    definition as keywords, all of them strings. It does not touch the work directory.
+    """
+
+    path: str
+    """The tasklist."""
+    tasks: Lines
+    """The texts of the tasks, by ID. It is replaced by a longer one that begins with the same texts."""
+    takes_lines: bool
+    """Whether a text that is added to `tasks` is a task: if each line of the tasklist is one."""
+
+    def __getitem__(self, taskid: int) -> str:
+        """Return the command of a task, made of its text in `tasks`."""
+        ...
+
+
 class ListTaskList:
     """A tasklist with one task per line.
 
     Subclasses may implement ``__getitem__`` to turn a line into another command; the lines themselves are in `tasks`.
     """
+
+    takes_lines = True
 
     def __init__(self, path: str | os.PathLike[str], workdir: str | os.PathLike[str]) -> None:
         """Read the tasklist.

@@ -60,6 +60,7 @@ class Visitor:
         """
         if not (self._journal.is_own() and self._life.is_held()):
             raise FencedError("others declared this farmer dead and took its tasks over")
+        self._farm.book.advance()
         if outcomes:
             self._record(outcomes)
         if back:
@@ -87,12 +88,10 @@ class Visitor:
 
     def _take(self, count: Callable[[int], int]) -> tuple[list[Task], bool]:
         stacks = [self._farm.workdir.toprocess]
-        if self._farm.listed < len(self._farm.tasklist) and self._farm.workdir.added.exists():
+        if self._farm.book.listed < len(self._farm.book) and self._farm.workdir.added.exists():
             stacks.append(self._farm.workdir.added)
         for path in stacks:
             top = peek_tasks(path, count, self._is_known)
-            if any(task.id >= len(self._farm.tasklist) for task in top.tasks):
-                return [], True  # appended to the tasklist after this farmer read it: for others
             taken = self._without_recorded(top.tasks)
             if top.tasks:
                 self._journal.note("taken", ids=[task.id for task in taken])
@@ -112,7 +111,5 @@ class Visitor:
         return [task for task in tasks if not self._recorded.flags[task.id]]
 
     def _is_known(self, task: Task) -> bool:
-        lines = self._farm.tasklist.tasks
-        if task.id >= len(lines):
-            return len(lines) > self._farm.listed
-        return lines[task.id] == task.text
+        book = self._farm.book
+        return task.id < len(book) and book[task.id] == task.text

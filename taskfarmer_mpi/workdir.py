@@ -70,6 +70,8 @@ class Workdir:
         self.path = Path(os.path.abspath(path))  # not resolved: PyTaskFarmer hashes the absolute path
         self.toprocess = self.path / "toprocess"
         self.added = self.path / "toprocess.added"
+        self.stop_request = self.path / "stop"
+        self.tasks_added = self.path / "tasks.added"
         self.finished = self.path / "finished"
         self.failed = self.path / "failed"
         self.logs = self.path / "logs"

@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from taskfarmer_mpi.config import Stored
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.journal import Identity, Journal
 from taskfarmer_mpi.locks import LifeLock, WorkLock
 from taskfarmer_mpi.mpi import Message
-from taskfarmer_mpi.prepare import Stored, prepare
+from taskfarmer_mpi.prepare import prepare
+from taskfarmer_mpi.registry import Definition
 from taskfarmer_mpi.task import Run, Task
 from taskfarmer_mpi.tasklist import ListTaskList
 from taskfarmer_mpi.workdir import Workdir
@@ -25,8 +27,14 @@ def make_farm(tmp_path: Path, commands: list[str], *, is_prepared: bool = True) 
     workdir.create()
     lock = WorkLock(workdir, [workdir.path / "lock"], "a test")
     tasklist = ListTaskList(path, workdir.path)
-    farm = Farm(workdir, lock, tasklist, len(tasklist))
-    return prepare(farm, Stored(str(path), "default", "default"), 5.0) if is_prepared else farm
+    farm = Farm.of(workdir, lock, tasklist)
+    return prepare(farm, stored_as(str(path)), 5.0) if is_prepared else farm
+
+
+def stored_as(tasklist: str) -> Stored:
+    """Return the configuration of a run with the default handler and runner."""
+    handler = Definition("default", "taskfarmer_mpi.tasklist.ListTaskList")
+    return Stored(tasklist, handler, Definition("default", "taskfarmer_mpi.runners.BasicRunner"), "/")
 
 
 class Hand:
@@ -67,7 +75,7 @@ class Hand:
 
 def run(farm: Farm, task_id: int, code: int) -> Run:
     """Return a run of one second that ended with this code."""
-    return Run(Task(task_id, farm.tasklist.tasks[task_id]), 0, 1000.0, 1001.0, code, 0.5, 1024)
+    return Run(Task(task_id, farm.book[task_id]), 0, 1000.0, 1001.0, code, 0.5, 1024)
 
 
 def ids_in(path: Path) -> list[int]:

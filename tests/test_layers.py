@@ -8,20 +8,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 
 LAYERS = (
-    {"errors", "guardian", "scheduling", "walltime", "__init__"},
-    {"task", "workdir"},
-    {"locks", "signals", "mpi", "tasklist", "runners", "pace"},
-    {"registry", "journal", "farm", "pool", "muster"},
-    {"history", "lists", "timeline"},
-    {"visit", "recovery", "census", "prepare", "texts"},
-    {"farmer"},
-    {"crew", "summary"},
+    {"errors", "guardian", "foreign", "scheduling", "walltime", "__init__"},
+    {"task", "workdir", "tasklist"},
+    {"locks", "signals", "mpi", "runners", "pace", "book", "registry", "stops"},
+    {"config", "journal", "farm", "pool", "muster", "plugins"},
+    {"history", "lists", "timeline", "plan"},
+    {"visit", "recovery", "census", "growth", "texts"},
+    {"prepare", "farmer"},
+    {"crew", "summary", "start"},
     {"launch"},
     {"cli", "commands"},
     {"__main__", "ctl"},
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
-DOORS = {"filelock": "locks", "mpi4py": "mpi", "ctypes": "scheduling", "configparser": "prepare", "subprocess": "walltime"}
+DOORS = {"filelock": "locks", "mpi4py": "mpi", "ctypes": "scheduling", "subprocess": "walltime"}
 
 modules = pytest.mark.parametrize(
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: f"module-{path.stem}".replace("mpi", "m")

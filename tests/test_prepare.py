@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
-from fakes import Hand, ids_in, make_farm
+from fakes import Hand, ids_in, make_farm, stored_as
 
+from taskfarmer_mpi.config import Stored, encode_config, parse_config, read_config
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.prepare import Stored, encode_config, parse_config, prepare, read_config
+from taskfarmer_mpi.prepare import prepare
+from taskfarmer_mpi.registry import Definition
 from taskfarmer_mpi.workdir import Workdir
 
 COMMANDS = ["a", "b", "c", "d"]
@@ -23,7 +25,9 @@ def again(tmp_path: Path, commands: list[str]) -> Farm:
 
 @pytest.mark.parametrize("path", ["/a/b", "/a b/%x/caf\udcff", "/=;#[x]"])
 def test_the_configuration_survives_encoding_and_parsing(path: str) -> None:
-    stored = Stored(path, "default", "exec", 12, 10, "ab" * 32)
+    options = {"Key": "a\nb = c", "percent": "100 %", "key": "", "é": "'\\"}
+    handler = Definition("my [handler]", "package.Class", options, "/home/x y/a.ini")
+    stored = Stored(path, handler, Definition("exec", "package.Runner"), "/a b", None, 12, "ab" * 32)
     assert parse_config(encode_config(stored), Path("farm.ini")) == stored
 
 
@@ -37,7 +41,7 @@ def test_a_new_work_directory_has_all_tasks_with_the_first_one_on_top(tmp_path: 
     assert farm.workdir.toprocess.read_text() == "3 d\n2 c\n1 b\n0 a\n"
     stored = read_config(farm.workdir)
     assert stored is not None
-    assert (stored.tasks, stored.listed) == (4, 4)
+    assert (stored.listed, stored.slots) == (4, 8)
 
 
 def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
@@ -68,7 +72,7 @@ def test_appended_lines_are_new_tasks_on_a_stack_that_plain_farmers_never_see(tm
     farm = make_farm(tmp_path, COMMANDS)
     before = farm.workdir.toprocess.read_bytes()
     farm = again(tmp_path, [*COMMANDS, "e", "f"])
-    assert farm.listed == 4
+    assert farm.book.listed == 4
     assert farm.workdir.toprocess.read_bytes() == before
     assert farm.workdir.added.read_text() == "5 f\n4 e\n"
     again(tmp_path, [*COMMANDS, "e", "f"])
@@ -114,7 +118,7 @@ def test_a_changed_tasklist_is_refused_by_its_first_difference(tmp_path: Path, c
 def test_a_change_to_a_task_in_a_farmers_hands_is_noticed(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     farm.workdir.toprocess.write_text("3 d\n2 c\n1 b\n")
-    with pytest.raises(UserError, match="the first 4 tasks are not those"):
+    with pytest.raises(UserError, match="its first 4 tasks are not those"):
         again(tmp_path, ["A", "b", "c", "d"])
 
 
@@ -122,7 +126,7 @@ def test_a_work_directory_of_a_plain_farmer_is_taken_over(tmp_path: Path) -> Non
     farm = make_farm(tmp_path, COMMANDS, is_prepared=False)
     farm.workdir.toprocess.write_text("2 c\n3 d\n")
     farm.workdir.finished.write_text("0 a\n")
-    farm = prepare(farm, Stored("x", "default", "default"), 5.0)
+    farm = prepare(farm, stored_as("x"), 5.0)
     assert ids_in(farm.workdir.toprocess) == [2, 3]
     with pytest.raises(UserError, match="task 0"):
         again(tmp_path, ["A", "b", "c", "d"])

@@ -416,4 +416,5 @@ def test_a_task_can_be_a_parallel_program(site: Site) -> None:
     site.farm("-n", "1", site.tasklist(tasks), ranks=2).succeed(60)
     workdir = site.path / "tasks_workdir"
     assert settled(workdir, tasks).failed == []
-    assert [(workdir / "logs" / f"log_{i}").read_text() for i in range(3)] == ["1\n", "2\n2\n", "1\n"]
+    sizes = ["".join((workdir / "logs" / f"log_{i}").read_text().split()) for i in range(3)]  # ranks share a line at times
+    assert sizes == ["1", "22", "1"]

@@ -26,7 +26,7 @@ def cut(farm: Farm, count: int) -> list[int]:
 
 
 def record(path: Path, farm: Farm, *ids: int) -> None:
-    append_tasks(path, [Task(task_id, farm.tasklist.tasks[task_id]) for task_id in ids])
+    append_tasks(path, [Task(task_id, farm.book[task_id]) for task_id in ids])
 
 
 def test_tasks_in_a_dead_farmers_hands_go_back_and_their_outcomes_are_recorded(tmp_path: Path) -> None:
@@ -241,16 +241,22 @@ def test_a_recovery_that_dies_in_the_middle_of_giving_back_is_completed(
     assert sorted(ids_in(farm.workdir.toprocess)) == list(range(10))
 
 
-def test_tasks_that_were_appended_later_are_left_to_farmers_that_know_them(tmp_path: Path) -> None:
+def test_a_journal_that_names_tasks_which_do_not_exist_is_left_alone(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
-    hand = Hand(farm, "younger")
+    hand = Hand(farm, "odd")
     hand.note("taken", ids=[10])
     hand.die()
     assert settle(farm) == Recovery(unknown=1)
-    longer = make_farm(tmp_path, [*COMMANDS, "true 10"])
-    longer.workdir.added.write_text("")
-    assert settle(longer).tasks == 1
-    assert ids_in(longer.workdir.added) == [10]
+
+
+def test_tasks_that_were_added_after_this_farmer_looked_go_back_to_their_own_stack(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    make_farm(tmp_path, [*COMMANDS, "true 10"]).workdir.added.write_text("")
+    hand = Hand(farm, "younger")
+    hand.note("taken", ids=[10])
+    hand.die()
+    assert settle(farm).tasks == 1
+    assert ids_in(farm.workdir.added) == [10]
 
 
 def test_a_farmer_born_during_recovery_keeps_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

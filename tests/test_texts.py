@@ -11,7 +11,7 @@ def test_a_task_has_the_text_of_its_list_or_else_of_its_line(tmp_path: Path) -> 
     farm = make_farm(tmp_path, ["echo a", "echo b", "echo é", "echo d"])
     farm.workdir.toprocess.write_text("3 echo d\n")
     farm.workdir.finished.write_text("0 echo a\n2 echo é\nno line\n99999999999999 x\n4 torn")
-    texts = TaskTexts(farm.workdir, Path(farm.tasklist.path))
+    texts = TaskTexts(farm.workdir, Path(farm.handler.path))
     assert [texts[task_id] for task_id in range(5)] == ["echo a", "echo b", "echo é", "echo d", "task 4"]
     without = TaskTexts(farm.workdir, None)
     assert [without[task_id] for task_id in (0, 1)] == ["echo a", "task 1"]
@@ -20,6 +20,6 @@ def test_a_task_has_the_text_of_its_list_or_else_of_its_line(tmp_path: Path) -> 
 def test_a_tasklist_that_is_gone_hides_only_what_is_on_no_list(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, ["echo a", "echo b"])
     farm.workdir.toprocess.write_text("1 echo b\n")
-    Path(farm.tasklist.path).unlink()
-    texts = TaskTexts(farm.workdir, Path(farm.tasklist.path))
+    Path(farm.handler.path).unlink()
+    texts = TaskTexts(farm.workdir, Path(farm.handler.path))
     assert [texts[0], texts[1]] == ["task 0", "echo b"]

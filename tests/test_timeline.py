@@ -16,7 +16,7 @@ PLAIN = {"cat": "task", "name": "x", "pid": 7, "tid": 8, "ts": 1.5e15, "dur": 2.
 
 
 def merge(farm: Farm) -> list[dict[str, Any]]:
-    merge_timeline(farm.workdir, farm.lock, farm.tasklist.tasks, 5.0)
+    merge_timeline(farm.workdir, farm.lock, farm.book, 5.0)
     events = json.loads(farm.workdir.timeline.read_text())
     assert isinstance(events, list)
     return events

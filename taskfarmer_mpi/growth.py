@@ -1,0 +1,174 @@
+"""How tasks come to a work directory after it was made: lines appended to its tasklist, and those that a user adds.
+
+Such tasks are never in the hands of plain farmers. So one that is on no list and in no journal was forgotten by an addition
+that was cut short, and can be put on its stack without asking anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from taskfarmer_mpi.book import Origin, encode_added
+from taskfarmer_mpi.errors import LockBusyError, UserError
+from taskfarmer_mpi.farm import Farm
+from taskfarmer_mpi.journal import held_tasks
+from taskfarmer_mpi.lists import append_lines, give_back_tasks, ids_in
+from taskfarmer_mpi.task import Task
+from taskfarmer_mpi.tasklist import Lines
+from taskfarmer_mpi.workdir import open_file, read_file
+
+log = logging.getLogger(__name__)
+
+SETTLE_TIME = 1.0
+"""How long a tasklist must stay as it is before its new lines are read [s]: somebody may be writing it."""
+LOCK_PATIENCE = 1.0
+"""How long to wait for the lock before trying again later [s]."""
+
+
+def add_tasks(farm: Farm, texts: Sequence[bytes], origin: Origin) -> range:
+    """Add tasks to the work directory, whose lock is held; return their IDs."""
+    farm.book.advance()
+    first = len(farm.book)
+    if texts:
+        append_lines(farm.workdir.tasks_added, encode_added(first, texts, origin))
+        farm.book.advance()
+        give_back_tasks(farm, [Task(task_id, farm.book[task_id]) for task_id in range(first, len(farm.book))])
+    return range(first, len(farm.book))
+
+
+def add_appended(farm: Farm, lines: Lines) -> range:
+    """Add the tasks that a tasklist has now and had not before; the lock is held. Return their IDs."""
+    farm.book.advance()
+    known = farm.book.listed + len(farm.book.appended)
+    added = add_tasks(farm, [lines.raw(number) for number in range(known, len(lines))], Origin.LINE)
+    if added:
+        log.info("%d tasks were appended to %s", len(added), farm.handler.path)
+    return added
+
+
+def give_back_forgotten(farm: Farm, seen: bytearray) -> None:
+    """Put tasks on their stack that an addition which was cut short has left on no list; the lock is held.
+
+    Parameters
+    ----------
+    farm
+        The farm.
+    seen
+        A flag for each task that was on a list a moment ago; those beyond its end were added since.
+    """
+    if seen.find(0, farm.book.listed) < 0:
+        return
+    workdir = farm.workdir
+    paths = (workdir.added, workdir.finished, workdir.failed)
+    known = held_tasks(workdir.farmers).union(*(ids_in(read_file(path) or b"") for path in paths))
+    forgotten = [Task(i, farm.book[i]) for i in range(farm.book.listed, len(farm.book)) if i not in known]
+    if forgotten:
+        log.info("%d tasks had been added, but were on no list", len(forgotten))
+        give_back_tasks(farm, forgotten)
+
+
+class TasklistWatch:
+    """Notices lines that are appended to the tasklist while farmers are at work."""
+
+    def __init__(
+        self,
+        farm: Farm,
+        digest: str,
+        reread: Callable[[], Lines],
+        *,
+        state: tuple[int, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin to watch.
+
+        Parameters
+        ----------
+        farm
+            Whose tasklist.
+        digest
+            The digest of the tasks that it had at first.
+        reread
+            Reads the tasklist anew.
+        state
+            The `file_state` that it had before it was read.
+        clock
+            A clock that only goes forward [s].
+        """
+        self._farm = farm
+        self._path = Path(farm.handler.path)
+        self._digest = digest
+        self._reread = reread
+        self._read = self._pending = state
+        self._pending_since = 0.0
+        self._clock = clock
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the tasklist is as it was when it was read."""
+        return file_state(self._path) == self._read
+
+    def look(self) -> bool:
+        """Add the tasks of new lines if there are any and they are whole; return whether there were.
+
+        Raises
+        ------
+        FarmError
+            If they cannot be added.
+        """
+        state = file_state(self._path)
+        if not state:
+            self._read = state  # it is gone: nothing can come any more
+        if state == self._read:
+            return False
+        if state != self._pending:
+            self._pending, self._pending_since = state, self._clock()
+        if self._clock() - self._pending_since < SETTLE_TIME:
+            return False
+        try:
+            is_added = bool(self._add())
+        except LockBusyError:
+            return False
+        except (UserError, OSError) as error:
+            log.warning("%s; the farm goes on with the tasks that it has", error)
+            is_added = False
+        self._read = state
+        return is_added
+
+    def _add(self) -> range:
+        if not _ends_with_newline(self._path):
+            log.warning("%s: its last line has no end yet; the farm goes on with the tasks that it has", self._path)
+            return range(0)
+        lines = self._reread()
+        book = self._farm.book
+        is_same = len(lines) >= book.listed and lines.digest(book.listed) == self._digest
+        with self._farm.lock.held(LOCK_PATIENCE):
+            book.advance()
+            first = book.listed
+            if not is_same or [lines.raw(i) for i in range(first, len(lines))][: len(book.appended)] != book.appended:
+                raise UserError(f"{self._path}: changed otherwise than by lines appended at its end")
+            return add_appended(self._farm, lines)
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what changes whenever a file does; nothing for one that is not there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # on NFS a file that is opened is looked at anew
+    except OSError:
+        return ()
+    try:
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    fd = open_file(path.resolve(), os.O_RDONLY)
+    with open(fd, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read(1) in (b"\n", b"")
