@@ -172,3 +172,45 @@ def _ends_with_newline(path: Path) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
         return file.read(1) in (b"\n", b"")
+
+
+def check_texts(farm: Farm, texts: Sequence[bytes]) -> None:
+    """Check that texts can be tasks of this farm; nothing is changed.
+
+    Raises
+    ------
+    UserError
+        If one of them cannot.
+    """
+    if not farm.handler.takes_lines:
+        kind = type(farm.handler).__name__
+        raise UserError(f"{farm.workdir.path}: {kind} makes its tasks itself, and takes no others")
+    for text in texts:
+        if not text or b"\n" in text or b"\0" in text:
+            raise UserError(f"{text[:60].decode('utf-8', 'replace')!r} is no task; a task is one line of text")
+    known = len(farm.book)
+    farm.handler.tasks = _Longer(farm.book, texts)
+    try:
+        for number, text in enumerate(texts):
+            _ = farm.handler[known + number], text
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{text.decode('utf-8', 'replace')!r} is no task: {type(error).__name__}: {error}") from error
+    finally:
+        farm.handler.tasks = farm.book
+
+
+class _Longer(Lines):
+    """The tasks of a farm and some more."""
+
+    def __init__(self, lines: Lines, more: Sequence[bytes]) -> None:
+        self._lines = lines
+        self._more = more
+
+    def __len__(self) -> int:
+        return len(self._lines) + len(self._more)
+
+    def text(self, index: int) -> str:
+        known = len(self._lines)
+        return self._lines.text(index) if index < known else self._more[index - known].decode("utf-8", "surrogateescape")

@@ -19,7 +19,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.task import Task
-from taskfarmer_mpi.workdir import open_file, read_file, replace_file, write_all
+from taskfarmer_mpi.workdir import Workdir, open_file, read_file, replace_file, write_all
 
 _BLOCK = 64 * 1024
 _SORTABLE = 1024 * 1024
@@ -205,13 +205,18 @@ def _leading_id(line: bytes) -> int:
 
 
 def give_back_tasks(farm: Farm, tasks: Iterable[Task]) -> None:
-    """Put tasks back on the stacks, the one with the lowest ID on top."""
+    """Put tasks back on the stacks of a farm, the one with the lowest ID on top."""
+    put_on_stacks(farm.workdir, farm.book.listed, tasks)
+
+
+def put_on_stacks(workdir: Workdir, listed: int, tasks: Iterable[Task]) -> None:
+    """Put tasks back on the stacks of a work directory of whose tasks plain farmers know the first `listed` ones."""
     ordered = sorted(tasks, key=lambda task: task.id, reverse=True)
-    added = [task for task in ordered if task.id >= farm.book.listed]
+    added = [task for task in ordered if task.id >= listed]
     if added:
-        append_tasks(farm.workdir.added, added)
+        append_tasks(workdir.added, added)
     if len(added) < len(ordered):
-        append_tasks(farm.workdir.toprocess, ordered[len(added) :])
+        append_tasks(workdir.toprocess, ordered[len(added) :])
 
 
 def ids_in(data: bytes) -> Iterator[int]:

@@ -37,13 +37,13 @@ def summarize(*, census: Census, tallies: list[Tally], workdir: Workdir, wall: f
         f" (this job: {sum(tally.finished for tally in tallies)} finished, {sum(tally.failed for tally in tallies)} failed)"
     )
     if census.failed:
-        lines.append(f"failed: {_shorten(census.failed)}")
+        lines.append(f"failed: {shorten(census.failed)}")
         lines += [f"  {workdir.log(task_id)}" for task_id in census.failed[:SHOWN]]
     if census.held:
         lines.append(f"{census.held} tasks are in the hands of other farmers")
     if census.lost:
         lines.append(
-            f"in nobody's hands: {_shorten(census.lost)}: a plain PyTaskFarmer has them, or had them when it was killed."
+            f"in nobody's hands: {shorten(census.lost)}: a plain PyTaskFarmer has them, or had them when it was killed."
             " If none is at work, --reclaim puts them back on the list"
         )
     offered = wall * sum(tally.slots for tally in tallies)
@@ -54,7 +54,8 @@ def summarize(*, census: Census, tallies: list[Tally], workdir: Workdir, wall: f
     return lines
 
 
-def _shorten(ids: Iterable[int]) -> str:
+def shorten(ids: Iterable[int]) -> str:
+    """Return the first of some task IDs, and how many more there are."""
     known = list(ids)
     shown = ", ".join(map(str, known[:SHOWN]))
     return shown if len(known) <= SHOWN else f"{shown} and {len(known) - SHOWN} more"

@@ -1,0 +1,52 @@
+"""Put tasks that are in nobody's hands back on the list.
+
+A PyTaskFarmer that is killed forgets what it was running. Only you can know that no PyTaskFarmer has these tasks any more;
+so they are listed, and you are asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from taskfarmer_mpi.census import reclaim, take_census
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.reopen import LOCK_PATIENCE, reopen_farm
+from taskfarmer_mpi.workdir import Workdir
+
+HELP = "put tasks in nobody's hands back on the list"
+SHOWN = 100
+"""How many tasks are shown."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the tasks, ask, and put them back."""
+    farm = reopen_farm(Workdir.existing(arguments.workdir), os.environ)
+    lost = take_census(farm, LOCK_PATIENCE).lost
+    if not lost:
+        print("no task is in nobody's hands")
+        return 0
+    for task_id in lost[:SHOWN]:
+        print(f"{task_id} {farm.book[task_id][:200]}")
+    if len(lost) > SHOWN:
+        print(f"and {len(lost) - SHOWN} more")
+    if not (arguments.yes or _is_confirmed(len(lost))):
+        print("nothing was changed")
+        return 1
+    print(f"{len(reclaim(farm, LOCK_PATIENCE))} tasks are on the list again")
+    return 0
+
+
+def _is_confirmed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask on: give --yes if no PyTaskFarmer has these tasks any more")
+    answer = input(f"Does no PyTaskFarmer have them any more? Put {count} tasks back on the list [y/N]? ")
+    return answer.strip().lower() in ("y", "yes")

@@ -1,0 +1,85 @@
+"""Stop all farmers of taskfarmer_mpi that work on a directory, wherever they run, as SIGUSR1 does.
+
+Their tasks go back to the list. PyTaskFarmer farmers do not heed it: send them SIGUSR1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.history import FarmerHistory, FarmerState, read_histories
+from taskfarmer_mpi.reopen import LOCK_PATIENCE, open_lock
+from taskfarmer_mpi.stops import StopRequest, encode_request
+from taskfarmer_mpi.workdir import Workdir, read_file, replace_file
+
+HELP = "stop all farmers"
+EXIT_WORKING = 75
+"""Farmers are at work still."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    parser.add_argument("--drain", action="store_true", help="let running tasks come to their end; start no others")
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to wait until they have left; 0: do not (default: 60, with --drain until they have)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds: 0 or more")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Leave the request, and wait."""
+    workdir = Workdir.existing(arguments.workdir)
+    farmers = _at_work(workdir)
+    if not farmers:
+        print("no farmer of taskfarmer_mpi is at work here")
+        return 0
+    request = encode_request(StopRequest(frozenset(farmer.identity.farmer for farmer in farmers), arguments.drain))
+    try:
+        with open_lock(workdir, os.environ).held(LOCK_PATIENCE):
+            replace_file(workdir.stop_request, request)
+    except OSError as error:
+        raise UserError(f"{workdir.stop_request}: cannot write: {error.strerror}") from error
+    print(f"{len(farmers)} farmers are told to {'end their tasks and ' if arguments.drain else ''}stop", flush=True)
+    wait = arguments.wait if arguments.wait is not None else float("inf") if arguments.drain else 60.0
+    left = _wait_for_end(workdir, {farmer.identity.farmer for farmer in farmers}, wait)
+    if left:
+        for farmer in left:
+            print(f"at work still: {farmer.identity.label}")
+        return EXIT_WORKING
+    print("all have left")
+    with suppress(FileNotFoundError):
+        if read_file(workdir.stop_request) == request:
+            workdir.stop_request.unlink()
+    return 0
+
+
+def _at_work(workdir: Workdir) -> list[FarmerHistory]:
+    histories, _ = read_histories(workdir)
+    return [history for history in histories if history.state in (FarmerState.ALIVE, FarmerState.UNKNOWN)]
+
+
+def _wait_for_end(workdir: Workdir, names: set[str], patience: float) -> list[FarmerHistory]:
+    deadline = time.monotonic() + patience
+    while True:
+        left = [farmer for farmer in _at_work(workdir) if farmer.identity.farmer in names]
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(0.2)
