@@ -1,0 +1,110 @@
+"""What file system a path is on, and whether `flock` works there, as far as one node can tell."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+_LOCAL_TYPES = frozenset(
+    ["9p", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "rootfs", "tmpfs", "vfat", "xfs", "zfs"]
+)
+"""File systems that one node has for itself."""
+_LOCAL_LOCKS = frozenset(["local_lock=all", "local_lock=flock", "localflock", "localflocks", "nolock"])
+"""Mount options of NFS, Lustre, GFS2 and OCFS2 with which a `flock` holds on its own node only, and nothing says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system."""
+
+    type: str
+    """As the kernel calls it: ``ext4``, ``nfs4``, ``lustre``, ``fuse.sshfs``."""
+    options: tuple[str, ...]
+    """Those of the mount and those of the file system."""
+    point: str
+    """Where it is mounted."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether other nodes cannot see it."""
+        return self.type in _LOCAL_TYPES
+
+    @property
+    def local_lock_options(self) -> list[str]:
+        """The options with which locks do not exclude between nodes."""
+        return [option for option in self.options if option in _LOCAL_LOCKS]
+
+
+def mount_of(path: str | os.PathLike[str]) -> Mount | None:
+    """Return the mount that `path` is on; None if the kernel does not say.
+
+    Of a path that does not exist, the nearest directory above counts.
+
+    Raises
+    ------
+    OSError
+        If the path cannot be looked at.
+    """
+    fd = _open_nearest(Path(os.path.abspath(path)))
+    try:
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    finally:
+        os.close(fd)
+    number = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+    return parse_mounts(MOUNTS.read_text(errors="surrogateescape")).get(int(number[1])) if number else None
+
+
+def _open_nearest(path: Path) -> int:
+    for place in (path, *path.parents):
+        try:
+            return os.open(place, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+    raise FileNotFoundError(path)
+
+
+def parse_mounts(text: str) -> dict[int, Mount]:
+    """Return the mounts by their numbers from the text of ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5))."""
+    mounts = {}
+    for line in text.splitlines():
+        fields = line.split(" ")
+        kind, _, more = fields[fields.index("-", 6) + 1 :][:3]
+        options = dict.fromkeys([*fields[5].split(","), *more.split(",")])
+        mounts[int(fields[0])] = Mount(kind, tuple(map(_unescape, options)), _unescape(fields[4]))
+    return mounts
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def lock_trouble(directory: str | os.PathLike[str]) -> str | None:
+    """Return why locks in a directory do not exclude on this node; None if they do.
+
+    A file is made there and locked, and a second descriptor must fail to lock it. That says nothing of other nodes.
+    """
+    try:
+        fd, name = tempfile.mkstemp(prefix=".lock-probe-", dir=directory)
+    except OSError as error:
+        return f"cannot make a file: {error.strerror}"
+    try:
+        other = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(other)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        return f"no working flock: {error.strerror}"
+    finally:
+        os.close(fd)
+        os.unlink(name)
+    return "flock does not exclude: a second descriptor got a lock that is held"
