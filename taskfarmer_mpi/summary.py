@@ -54,6 +54,11 @@ def summarize(*, census: Census, tallies: list[Tally], workdir: Workdir, wall: f
     return lines
 
 
+def tasks(count: int) -> str:
+    """Return a number of tasks in words."""
+    return "1 task" if count == 1 else f"{count} tasks"
+
+
 def shorten(ids: Iterable[int]) -> str:
     """Return the first of some task IDs, and how many more there are."""
     known = list(ids)

@@ -82,7 +82,7 @@ def test_appended_lines_and_added_tasks_have_ids_of_their_own(tmp_path: Path) ->
 def test_a_change_to_an_appended_line_is_refused(tmp_path: Path, lines: list[str]) -> None:
     make_farm(tmp_path, [*COMMANDS])
     make_farm(tmp_path, [*COMMANDS, "line"])
-    with pytest.raises(UserError, match="the appended line 'line' is (gone|'other' now)"):
+    with pytest.raises(UserError, match=r"the appended line 'line' is (gone|'other' now)"):
         make_farm(tmp_path, [*COMMANDS, *lines])
 
 
@@ -178,7 +178,7 @@ def test_tasks_added_to_a_farm_that_ended_wait_for_the_next_start(site: Site) ->
     workdir = site.path / "tasks_workdir"
     added = site.start(*CTL, "add", workdir, "true", "echo later")
     added.succeed(30)
-    assert "2 tasks added: 2 to 3" in added.stdout
+    assert "added 2 tasks: 2 to 3" in added.stdout
     assert "wait for the next start" in added.stdout
     again = site.farm("-w", workdir)
     again.succeed(30)

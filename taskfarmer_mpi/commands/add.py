@@ -14,6 +14,7 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.growth import add_tasks, check_texts
 from taskfarmer_mpi.history import FarmerState, read_histories
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, reopen_farm
+from taskfarmer_mpi.summary import tasks
 from taskfarmer_mpi.tasklist import read_task_lines
 from taskfarmer_mpi.workdir import Workdir
 
@@ -45,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         with farm.lock.held(LOCK_PATIENCE):
             added = add_tasks(farm, texts[start : start + BATCH], Origin.USER)
         last = added.stop - 1
-        print(f"{len(added)} tasks added: {added.start}" + (f" to {last}" if len(added) > 1 else ""))
+        print(f"added {tasks(len(added))}: {added.start}" + (f" to {last}" if len(added) > 1 else ""))
     if not texts:
-        print("0 tasks added")
+        print("added 0 tasks")
     histories, _ = read_histories(farm.workdir)
     if not any(history.state is FarmerState.ALIVE for history in histories):
         print("no farmer of taskfarmer_mpi is at work here: they wait for the next start")

@@ -14,6 +14,7 @@ from pathlib import Path
 from taskfarmer_mpi.census import reclaim, take_census
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, reopen_farm
+from taskfarmer_mpi.summary import tasks
 from taskfarmer_mpi.workdir import Workdir
 
 HELP = "put tasks in nobody's hands back on the list"
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.yes or _is_confirmed(len(lost))):
         print("nothing was changed")
         return 1
-    print(f"{len(reclaim(farm, LOCK_PATIENCE))} tasks are on the list again")
+    print(f"back on the list: {tasks(len(reclaim(farm, LOCK_PATIENCE)))}")
     return 0
 
 

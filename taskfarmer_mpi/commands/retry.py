@@ -12,7 +12,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.retry import Retried, retry_tasks
-from taskfarmer_mpi.summary import shorten
+from taskfarmer_mpi.summary import shorten, tasks
 from taskfarmer_mpi.workdir import Workdir
 
 HELP = "put failed tasks back on the list"
@@ -44,12 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
             result = retry_tasks(workdir, lock, journal, stored.listed, ids, LOCK_PATIENCE)
     except OSError as error:
         raise UserError(f"{workdir.path}: {error.strerror}: {error.filename}") from error
-    return _report(workdir, result)
+    return _report(result)
 
 
-def _report(workdir: Workdir, result: Retried) -> int:
+def _report(result: Retried) -> int:
     if result.not_ended:
         shown = shorten(result.not_ended)
-        print(f"{workdir.path}: left alone, as they have not ended, or do not exist: {shown}")
-    print(f"{len(result.tasks)} tasks are on the list again{': ' if result.tasks else ''}{shorten(result.tasks)}")
+        print(f"left alone, as they have not ended, or do not exist: {shown}")
+    print(f"back on the list: {tasks(len(result.tasks))}{': ' if result.tasks else ''}{shorten(result.tasks)}")
     return 0 if not result.not_ended else 2

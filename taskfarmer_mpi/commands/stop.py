@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
             replace_file(workdir.stop_request, request)
     except OSError as error:
         raise UserError(f"{workdir.stop_request}: cannot write: {error.strerror}") from error
-    print(f"{len(farmers)} farmers are told to {'end their tasks and ' if arguments.drain else ''}stop", flush=True)
+    what = "1 farmer is" if len(farmers) == 1 else f"{len(farmers)} farmers are"
+    print(f"{what} told to {'end what runs and ' if arguments.drain else ''}stop", flush=True)
     wait = arguments.wait if arguments.wait is not None else float("inf") if arguments.drain else 60.0
     left = _wait_for_end(workdir, {farmer.identity.farmer for farmer in farmers}, wait)
     if left:

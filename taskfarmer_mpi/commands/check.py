@@ -1,0 +1,124 @@
+"""Look at what a farm would do, without doing it.
+
+Reads the tasklist and the configuration as a farmer would, shows the first commands exactly as they would be started, and
+tells where locks and logs are and whether locks work there. Nothing is run, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from taskfarmer_mpi.config import read_config
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.filesystem import lock_trouble, mount_of
+from taskfarmer_mpi.locks import lock_paths
+from taskfarmer_mpi.plan import Plan, Request, enter_directory, make_plan
+from taskfarmer_mpi.plugins import make_handler, make_runner
+from taskfarmer_mpi.runners import Launch, Runner
+from taskfarmer_mpi.tasklist import Handler
+from taskfarmer_mpi.workdir import Workdir
+
+HELP = "show what would be done: a dry run"
+SHOWN = 5
+"""How many commands are shown."""
+LONGEST_WORD = 2000
+"""How much of an argument is shown [characters]."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("tasklist", nargs="?", type=Path, metavar="TASKLIST", help="the tasklist")
+    parser.add_argument("-w", "--workdir", type=Path, metavar="DIR", help="the work directory (default: TASKLIST_workdir)")
+    parser.add_argument("-r", "--runner", metavar="NAME", help="as for taskfarmer-mpi")
+    parser.add_argument("-t", "--tasklist", metavar="NAME", dest="handler", help="as for taskfarmer-mpi")
+    parser.add_argument(
+        "--show", type=_count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: 0 or more")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found; return 1 if locks do not work."""
+    if arguments.tasklist is None and arguments.workdir is None:
+        raise UserError("a tasklist is needed, or a --workdir that was used before")
+    plan = make_plan(Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner))
+    enter_directory(plan)
+    handler = make_handler(plan.handler, plan.tasklist, plan.workdir)
+    runner = make_runner(plan.runner)
+    workdir = Workdir(plan.workdir)
+    _check_digest(plan, handler, workdir)
+    for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(handler, runner, arguments.show)):
+        print(line)
+    troubles = list(_describe_locks(workdir))
+    return 1 if any(troubles) else 0
+
+
+def _check_digest(plan: Plan, handler: Handler, workdir: Workdir) -> None:
+    stored = read_config(workdir)
+    if stored is None:
+        return
+    if len(handler.tasks) < stored.listed or handler.tasks.digest(stored.listed) != stored.digest:
+        raise UserError(
+            f"{plan.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made;"
+            " only lines appended at the end are allowed"
+        )
+
+
+def _describe_plan(plan: Plan, handler: Handler, workdir: Workdir) -> Iterator[str]:
+    state = "goes on with what is left" if workdir.toprocess.exists() else "will be made"
+    yield f"tasklist:       {plan.tasklist}: {len(handler.tasks)} tasks"
+    yield f"handler:        {plan.handler.describe()}"
+    yield f"runner:         {plan.runner.describe()}"
+    yield f"slots:          {plan.slots or 'one per CPU'} per farmer"
+    yield f"tasks run in:   {os.getcwd()}"
+    yield f"work directory: {workdir.path} ({state})"
+    yield f"logs:           {workdir.logs}{_write_trouble(workdir)}"
+
+
+def _write_trouble(workdir: Workdir) -> str:
+    place = _nearest(workdir.logs)
+    return "" if os.access(place, os.W_OK | os.X_OK) else f" (cannot write to {place})"
+
+
+def _nearest(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _describe_commands(handler: Handler, runner: Runner, count: int) -> Iterator[str]:
+    for task_id in range(min(count, len(handler.tasks))):
+        command = handler[task_id]
+        yield f"task {task_id}: {_shorten(command)}"
+        yield f"    {_describe_launch(runner.launch(command))}"
+
+
+def _describe_launch(launch: Launch) -> str:
+    words = [f"{name}={shlex.quote(value)}" for name, value in launch.environ.items()]
+    words += [shlex.quote(_shorten(word)) for word in (launch.program, *launch.argv[1:])]
+    return " ".join(words)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_WORD else text[: LONGEST_WORD - 1] + "…"
+
+
+def _describe_locks(workdir: Workdir) -> Iterator[str | None]:
+    """Print where the locks are, and yield what is wrong there."""
+    for path in lock_paths(workdir, os.environ):
+        folder = _nearest(path.parent)
+        trouble = lock_trouble(folder)
+        mount = mount_of(folder)
+        kind = "unknown file system" if mount is None else mount.type
+        print(f"lock file:      {path} ({kind}): {trouble or 'locks exclude on this node'}")
+        if mount is not None and mount.local_lock_options:
+            trouble = f"with the mount option {mount.local_lock_options[0]} locks hold on one node only"
+            print(f"                {trouble}")
+        yield trouble
