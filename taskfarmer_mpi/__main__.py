@@ -1,11 +1,9 @@
 """``python -m taskfarmer_mpi``."""
 
-import os
-import sys
+from taskfarmer_mpi.importing import forget_current_directory
 
 if __name__ == "__main__":
-    if sys.path and sys.path[0] == os.getcwd() and not sys.flags.safe_path:
-        del sys.path[0]  # `-m` puts it there: what lies in the current directory is not asked for
+    forget_current_directory()
     from taskfarmer_mpi.cli import main
 
     main()

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.importing import forget_current_directory
 
 EXIT_USAGE = 2
 EXIT_TROUBLE = 75
@@ -71,4 +72,5 @@ def _complain(error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
+    forget_current_directory()
     main()

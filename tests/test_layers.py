@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 
 LAYERS = (
-    {"errors", "filesystem", "guardian", "foreign", "scheduling", "walltime", "__init__"},
+    {"errors", "filesystem", "guardian", "foreign", "importing", "scheduling", "walltime", "__init__"},
     {"task", "workdir", "tasklist"},
     {"locks", "signals", "mpi", "runners", "pace", "book", "registry", "stops"},
     {"config", "journal", "farm", "pool", "muster", "plugins"},
