@@ -180,7 +180,7 @@ class Old:
 
     def __init__(self, flag: str = "") -> None: ...
     def run(self, taskid: int, command: str, logfh: object) -> int:
-        raise AssertionError("only its own process runs it")
+        raise AssertionError(f"only a process of its own runs task {taskid}: {command}, {logfh}")
 
     def terminate(self) -> None: ...
 
