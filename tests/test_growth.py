@@ -152,7 +152,7 @@ def test_a_text_that_is_no_line_is_refused_before_anything_is_added(tmp_path: Pa
 def test_commands_added_and_lines_appended_during_a_run_are_run_beside_a_plain_farmer(
     site: Site, witness: Witness, pytaskfarmer: Path
 ) -> None:
-    tasks = witness.tasks(350, 0.05)
+    tasks = witness.tasks(350, 0.15)
     tasklist = site.tasklist(tasks[:200])
     workdir = site.path / "tasks_workdir"
     farm = site.farm("-n", "2", tasklist, ranks=2)
