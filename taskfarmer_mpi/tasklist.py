@@ -11,7 +11,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -79,6 +79,32 @@ class TaskLines(Lines):
     def raw(self, index: int) -> bytes:
         """Return the stripped line of one task as the bytes of the file."""
         return self._data[self._starts[index] : self._ends[index]]
+
+    def line_number(self, index: int) -> int:
+        """Return where a task stands in the file, as editors count lines."""
+        return self._data.count(b"\n", 0, self._starts[index]) + 1
+
+    def pop_first(self) -> str:
+        """Take away the first line, which is no task but the head of a table; return it."""
+        head = self.text(0)
+        del self._starts[0], self._ends[0]
+        return head
+
+
+class ComputedLines(Lines):
+    """Texts that are made each time they are asked for: they cost nothing to keep."""
+
+    def __init__(self, count: int, make: Callable[[int], str]) -> None:
+        """Take how many texts there are, and what makes the text of an index from 0 on."""
+        self._indices = range(count)
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def text(self, index: int) -> str:
+        """Return the text of one task."""
+        return self._make(self._indices[index])
 
 
 def _task_spans(data: bytes) -> Iterator[tuple[int, int]]:
