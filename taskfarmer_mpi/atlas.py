@@ -212,16 +212,19 @@ class AthenaTaskList(_FileTaskList):
 
 
 def _program_option(key: str, value: str) -> str:
-    """Return an option of the program: the value is wrapped in quotes, so that it can close them and open new ones."""
+    """Return an option of the program: the value is wrapped in quotes, so that it can close them and open new ones.
+
+    A value that is several words so has a blank before it: what Python's argparse finds behind ``=`` is always one.
+    """
     if not _KEY.fullmatch(key):
         raise OptionError(key, "not a name that an option can have")
-    option = f"--{key}='{one_line(key, value, may_be_empty=True)}'"
+    wrapped = f"'{one_line(key, value, may_be_empty=True)}'"
     try:
-        shlex.split(option)
+        words = shlex.split(wrapped)
     except ValueError as error:
         reason = "its quotes do not match; it is put into single quotes, and can close and open them, but in pairs"
         raise OptionError(key, reason) from error
-    return option
+    return f"--{key}={wrapped}" if len(words) == 1 else f"--{key} {wrapped}"
 
 
 def _quoted(text: str) -> str:
