@@ -105,7 +105,8 @@ class TableTaskList:
             hint = ""
             if self._delimiter.isspace() and len(values) < len(self._names):
                 hint = '; write "" for an empty value at the end of a row'
-            raise ValueError(f"the row has {len(values)} columns, the header {len(self._names)}{hint}")
+            columns = "1 column" if len(values) == 1 else f"{len(values)} columns"
+            raise ValueError(f"the row has {columns}, the header {len(self._names)}{hint}")
         return values
 
     def _cells(self, line: str) -> list[str]:
