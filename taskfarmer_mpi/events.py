@@ -1,8 +1,8 @@
 """Tells how many events ROOT files have, with PyROOT where it is there, else with uproot.
 
-Run as a program, it counts with PyROOT: names of files come in on stdin, results go to stdout, each as one line of JSON.
-PyROOT has a process of its own, since it takes signals, and hundreds of megabytes, for itself. That program imports nothing
-of this package.
+Run as a program, it counts: the library is its argument, names of files come in on stdin, results go to stdout, each as one
+line of JSON. Both libraries get processes of their own, as they take long for files with many branches, and hundreds of
+megabytes, and PyROOT signals, too. That program imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ TREE = "CollectionTree"
 """The tree whose entries are the events."""
 READERS = 16
 """How many files are looked at at the same time: it hides the latency of a file system."""
+COUNTERS = 8
+"""How many processes count at the same time."""
+FILES_PER_COUNTER = 8
+"""A process is worth its start if it has this many files."""
 
 _MARK = b"root"
 """What ROOT files begin with."""
@@ -84,16 +88,44 @@ def _identify(path: str) -> tuple[str, int, int]:
 def _count(paths: list[str]) -> list[int | str]:
     if not paths:
         return []
-    if importlib.util.find_spec("ROOT") is not None:
-        counts = _count_elsewhere(paths)
-        if counts is not None:
-            return counts
+    for library in ("ROOT", "uproot"):
+        if importlib.util.find_spec(library) is not None:
+            counts = _count_with(library, paths)
+            if counts is not None:
+                return counts
+    raise ImportError("neither PyROOT nor uproot works here")
+
+
+def _count_with(library: str, paths: list[str]) -> list[int | str] | None:
+    """Count in several processes; None if the library does not work."""
+    counters = min(COUNTERS, -(-len(paths) // FILES_PER_COUNTER))
+    shares = [paths[number::counters] for number in range(counters)]
+    with ThreadPoolExecutor(counters) as pool:
+        results = list(pool.map(lambda share: _run_counter(library, share), shares))
+    counts: list[int | str] = [""] * len(paths)
+    for number, result in enumerate(results):
+        if result is None:
+            return None
+        counts[number::counters] = result
+    return counts
+
+
+def _run_counter(library: str, paths: list[str]) -> list[int | str] | None:
+    command = [sys.executable, "-P", os.path.abspath(__file__), library]
+    result = subprocess.run(command, input=json.dumps(paths), capture_output=True, text=True, check=False)
+    lines = result.stdout.splitlines()
+    if result.returncode != 0 or not lines:
+        return None
+    counts: list[int | str] = json.loads(lines[-1])  # ROOT itself may have said something before
+    return counts
+
+
+def _count_with_uproot(paths: list[str]) -> list[int | str]:
     uproot = importlib.import_module("uproot")
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda path: _count_with_uproot(uproot, path), paths))
+    return [_count_in_uproot_file(uproot, path) for path in paths]
 
 
-def _count_with_uproot(uproot: Any, path: str) -> int | str:
+def _count_in_uproot_file(uproot: Any, path: str) -> int | str:
     try:
         with uproot.open({path: None}) as file:
             return int(file[TREE].num_entries)
@@ -103,25 +135,14 @@ def _count_with_uproot(uproot: Any, path: str) -> int | str:
         return f"cannot be read as a ROOT file: {_one_line(error)}"
 
 
-def _count_elsewhere(paths: list[str]) -> list[int | str] | None:
-    """Count with PyROOT in another process; None if it fails there."""
-    command = [sys.executable, "-P", os.path.abspath(__file__)]
-    result = subprocess.run(command, input=json.dumps(paths), capture_output=True, text=True, check=False)
-    lines = result.stdout.splitlines()
-    if result.returncode != 0 or not lines:
-        return None
-    counts: list[int | str] = json.loads(lines[-1])  # ROOT itself may have said something before
-    return counts
-
-
 def _count_with_root(paths: list[str]) -> list[int | str]:
     root = importlib.import_module("ROOT")
     root.PyConfig.IgnoreCommandLineOptions = True
     root.gROOT.SetBatch(True)
-    return [_count_in_file(root, path) for path in paths]
+    return [_count_in_root_file(root, path) for path in paths]
 
 
-def _count_in_file(root: Any, path: str) -> int | str:
+def _count_in_root_file(root: Any, path: str) -> int | str:
     try:
         file = root.TFile.Open(path)
     except OSError as error:
@@ -140,4 +161,5 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_count_with_root(json.load(sys.stdin))))  # noqa: T201
+    count = {"ROOT": _count_with_root, "uproot": _count_with_uproot}[sys.argv[1]]
+    print(json.dumps(count(json.load(sys.stdin))))  # noqa: T201

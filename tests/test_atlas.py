@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -471,6 +470,14 @@ def test_what_pyroot_cannot_read_is_named(inputs: Inputs, name: str, reason: str
     assert str(caught.value).startswith(f"{inputs.tasklist}:4: file 1: {bad}: {reason}")
 
 
+def test_a_library_that_does_not_work_is_not_enough(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs.add("a.root", 10)
+    (tmp_path / "uproot.py").write_text("raise RuntimeError('half installed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(OptionError, match="needs PyROOT or uproot"):
+        inputs.transform("maxEventsPerJob = 9")
+
+
 def test_uproot_counts_where_pyroot_does_not_work(inputs: Inputs, pyroot: Path) -> None:
     (pyroot.parent / "pyroot" / "ROOT.py").write_text("raise RuntimeError('built for another Python')\n")
     inputs.add("a.root", 10)
@@ -479,7 +486,7 @@ def test_uproot_counts_where_pyroot_does_not_work(inputs: Inputs, pyroot: Path) 
 
 def test_counting_needs_somebody_who_can(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs.add("a.root", 10)
-    monkeypatch.setitem(sys.modules, "uproot", None)
+    monkeypatch.setitem(sys.modules, "uproot", None)  # as if it were not installed
     with pytest.raises(OptionError, match=r"maxEventsPerJob: needs PyROOT or uproot.*pip install 'taskfarmer-mpi\[atlas\]'"):
         inputs.transform("maxEventsPerJob = 9")
     assert len(inputs.transform()) == 1
@@ -487,13 +494,13 @@ def test_counting_needs_somebody_who_can(inputs: Inputs, monkeypatch: pytest.Mon
 
 def test_a_file_is_counted_again_only_if_it_has_changed(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
-    count = events._count_with_uproot
+    count = events._count_with
 
-    def spy(module: Any, path: str) -> int | str:
-        counted.append(Path(path).name)
-        return count(module, path)
+    def spy(library: str, paths: list[str]) -> list[int | str] | None:
+        counted.extend(Path(path).name for path in paths)
+        return count(library, paths)
 
-    monkeypatch.setattr(events, "_count_with_uproot", spy)
+    monkeypatch.setattr(events, "_count_with", spy)
     inputs.add("a.root", 10)
     inputs.transform("maxEventsPerJob = 9")
     inputs.add("b.root", 10)
@@ -503,3 +510,25 @@ def test_a_file_is_counted_again_only_if_it_has_changed(inputs: Inputs, monkeypa
     inputs.add("a.root", 1000)
     assert len(inputs.transform("maxEventsPerJob = 1000")) == 4
     assert counted == ["a.root", "b.root", "a.root"]
+
+
+def test_many_files_are_counted_by_many_processes(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "FILES_PER_COUNTER", 2)
+    shares: list[int] = []
+    run = events._run_counter
+
+    def spy(library: str, paths: list[str]) -> list[int | str] | None:
+        shares.append(len(paths))
+        return run(library, paths)
+
+    monkeypatch.setattr(events, "_run_counter", spy)
+    for number in range(5):
+        inputs.add(f"{number}.root", number)
+    assert [piece.split("RDO.")[1][:3] for piece in inputs.transform("maxEventsPerJob = 3").tasks] == [
+        "1.0",
+        "2.0",
+        "3.0",
+        "4.0",
+        "4.1",
+    ]
+    assert sorted(shares) == [1, 2, 2]
