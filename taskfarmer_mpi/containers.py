@@ -202,13 +202,15 @@ class PodmanHPCRunner(_ContainerRunner):
             If the working directory, which is to be that of the tasks, is gone.
         """
         has_tempdir = is_true("tempdir", tempdir)
+        here = _working_directory()
         super().__init__(
             [
                 *(one_line("program", program), "run", "--rm", "--init", "--preserve-fds=1", f"--entrypoint={BASH}"),
                 *("--env=PROC_NUMBER", "--env=TASKFARMER_*", *(f"--env={item}" for item in _variables(environment))),
                 *(["--gpu"] if is_true("gpu", gpu) else []),
                 *(f"--volume={volume}" for volume in volumes.split()),
-                *([] if has_tempdir else _here()),
+                _mount(here),
+                *([] if has_tempdir else [f"--workdir={here}"]),
                 *words_of("arguments", arguments),
             ],
             [_image(image)],
@@ -230,13 +232,16 @@ def shell_text(setup: str, command: str) -> str:
     return f"{setup} && {command}"
 
 
-def _here() -> list[str]:
-    """Return Podman's options that make the farmer's working directory the container's."""
+def _working_directory() -> str:
     try:
-        folder = os.getcwd()
+        return os.getcwd()
     except OSError as error:
         raise UserError(f"the working directory cannot be used: {error.strerror}") from error
-    return [f"--mount=type=bind,{_csv_field(f'source={folder}')},{_csv_field(f'target={folder}')}", f"--workdir={folder}"]
+
+
+def _mount(folder: str) -> str:
+    """Return Podman's option that shows a directory at the same path in the container."""
+    return f"--mount=type=bind,{_csv_field(f'source={folder}')},{_csv_field(f'target={folder}')}"
 
 
 def _csv_field(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -392,8 +393,8 @@ def test_a_task_in_podman_is_where_it_would_be_without_it(podman_stage: Stage, c
 
 
 def test_a_task_in_podman_has_a_directory_of_its_own(podman_stage: Stage, container: Container) -> None:
-    runner = PodmanHPCRunner(container.image, tempdir="True")
-    code, output = podman_stage.run(runner.launch("pwd; stat -c %a .; touch 'a b'"))
+    runner = PodmanHPCRunner(container.image, tempdir="True", arguments="--init=false")
+    code, output = podman_stage.run(runner.launch(f"pwd; stat -c %a .; touch 'a b'; cd {shlex.quote(os.getcwd())}"))
     folder, mode = output.splitlines()
     assert (code, mode) == (0, "700")
     assert Path(folder).parent == Path.cwd()
