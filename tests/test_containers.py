@@ -1,7 +1,7 @@
 """Tasks in containers.
 
-Podman is Debian's, with an image made of this machine's files; podman-hpc, which passes its command line on to Podman, is a
-stand-in that adds what this machine needs. Shifter and Apptainer are stand-ins on ``PATH`` that take the options of the
+podman-hpc is the one of PyPI, and Podman is Debian's, with an image made of this machine's files; a program between them
+adds what Podman needs on this machine. Shifter and Apptainer are stand-ins on ``PATH`` that take the options of the
 manuals and no others, and then run what they were given without a container.
 """
 
@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -292,13 +293,13 @@ class Container(NamedTuple):
     """What ``run`` needs on this machine."""
     image: str
 
-    def podman_hpc(self) -> str:
-        """Return the text of a program that stands in for podman-hpc."""
+    def podman(self) -> str:
+        """Return the text of a program that adds what this machine needs."""
         return f"""
 import os, sys
-assert sys.argv[1] == "run", sys.argv
-command = {self.storage!r} + ["run"] + {self.flags!r} + sys.argv[2:]
-os.execvp(command[0], command)
+verb = sys.argv[1:2]
+command = {self.storage!r} + verb + ({self.flags!r} if verb == ["run"] else []) + sys.argv[2:]
+os.execv({shutil.which("podman")!r}, command)
 """
 
     def clear(self) -> None:
@@ -378,17 +379,22 @@ def podman_stage(tmp_path: Path, container: Container, monkeypatch: pytest.Monke
     here = tmp_path / 'here, "quoted"'
     here.mkdir()
     monkeypatch.chdir(here)
-    with staged(tmp_path, monkeypatch, TMPDIR=str(here), VISIBLE="no") as stage:
-        stage.program("podman-hpc", container.podman_hpc())
+    modules = Path(sys.prefix) / "etc" / "podman_hpc" / "modules.d"
+    if not modules.is_dir():
+        skip_or_fail("podman-hpc is not installed beside this Python")
+    environ = {"PODMANHPC_USE_DEFAULT_ARGS": "False", "PODMANHPC_MODULES_DIR": str(modules), "USER": "tester"}
+    text = container.podman()
+    with staged(tmp_path, monkeypatch, TMPDIR=str(here), VISIBLE="no", **environ) as stage:
+        stage.program("podman", text)
         yield stage
     assert container.all() == []
 
 
 def test_a_task_in_podman_is_where_it_would_be_without_it(podman_stage: Stage, container: Container) -> None:
-    task = 'echo "$PROC_NUMBER $TASKFARMER_TASK $TASKFARMER_FARMER|$A|$HOST_NAME|$VISIBLE|$PWD"; echo x > file; exit 3'
-    runner = PodmanHPCRunner(container.image, setup="B=1", environment="A='x y' HOST_NAME=h")
+    task = 'echo "$PROC_NUMBER $TASKFARMER_TASK $TASKFARMER_FARMER|$A|$HOST_NAME|$VISIBLE|$B|$PWD"; echo x > file; exit 3'
+    runner = PodmanHPCRunner(container.image, setup="B=$ENABLE_GPU", environment="A='x y' HOST_NAME=h", gpu="True")
     code, output = podman_stage.run(runner.launch(task))
-    assert (code, output) == (3, f"0 0 {podman_stage.farmer}|x y|h||{Path.cwd()}\n")
+    assert (code, output) == (3, f"0 0 {podman_stage.farmer}|x y|h||1|{Path.cwd()}\n")
     assert Path("file").read_text() == "x\n"
 
 
@@ -399,6 +405,11 @@ def test_a_task_in_podman_has_a_directory_of_its_own(podman_stage: Stage, contai
     assert (code, mode) == (0, "700")
     assert Path(folder).parent == Path.cwd()
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_task_that_looks_like_an_option_reaches_the_shell(podman_stage: Stage, container: Container) -> None:
+    code, output = podman_stage.run(PodmanHPCRunner(container.image).launch("--help"))
+    assert (code, "--help: command not found" in output) == (127, True)
 
 
 @pytest.mark.parametrize("tempdir", ["False", "True"])
