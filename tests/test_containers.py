@@ -192,7 +192,8 @@ def test_each_task_has_a_directory_of_its_own_that_goes_away(stage: Stage, tmp_p
 
 def test_a_task_that_is_stopped_leaves_no_directory(stage: Stage, tmp_path: Path) -> None:
     runner = ShifterRunner("i", tempdir="True")
-    task = stage.start(runner.launch("trap 'echo late > file; exit 9' TERM; echo ready; sleep 100 & wait"))
+    launch = runner.launch("trap 'echo late > file; exit 9' TERM; echo ready; sleep 100 & wait")
+    task = stage.start(launch._replace(patience=60))
     wait_for(lambda: "ready" in stage.log(task), deadline=30, what="the task")
     assert len(list((tmp_path / "temporary files").iterdir())) == 1
     (run,) = stage.pool.kill(30)
@@ -307,10 +308,14 @@ os.execv({shutil.which("podman")!r}, command)
         for _ in range(2):
             subprocess.run([*self.storage, "rm", "--all", "--force"], capture_output=True, check=False)
 
-    def all(self) -> list[str]:
+    def all(self, *options: str) -> list[str]:
         """Return the containers that there are."""
-        result = subprocess.run([*self.storage, "ps", "-aq"], capture_output=True, text=True, check=True)
+        result = subprocess.run([*self.storage, "ps", "-aq", *options], capture_output=True, text=True, check=True)
         return result.stdout.split()
+
+    def running(self) -> list[str]:
+        """Return the containers that Podman knows to run: it passes on no signal to others."""
+        return self.all("--filter=status=running")
 
 
 @pytest.fixture(scope="module")
@@ -415,8 +420,9 @@ def test_a_task_that_looks_like_an_option_reaches_the_shell(podman_stage: Stage,
 @pytest.mark.parametrize("tempdir", ["False", "True"])
 def test_a_task_in_podman_that_is_stopped_ends_at_once(podman_stage: Stage, container: Container, tempdir: str) -> None:
     runner = PodmanHPCRunner(container.image, tempdir=tempdir)
-    task = podman_stage.start(runner.launch("trap 'echo told; exit 9' TERM; echo ready; sleep 100 & wait"))
-    wait_for(lambda: "ready" in podman_stage.log(task), deadline=60, what="the task")
+    launch = runner.launch("trap 'echo told; exit 9' TERM; echo ready; sleep 100 & wait")
+    task = podman_stage.start(launch._replace(patience=60))
+    wait_for(lambda: "ready" in podman_stage.log(task) and container.running(), deadline=60, what="the task")
     (run,) = podman_stage.pool.kill(30)
     assert run.returncode == 9
     assert podman_stage.log(task).split() == ["ready", "told"]
