@@ -51,7 +51,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         stored = None if lists.config is None else parse_config(lists.config, farm.workdir.config)
         farm = Farm.of(farm.workdir, farm.lock, farm.handler, None if stored is None else stored.listed)
         checked = _check(farm, stored, lists)
-        config = stored or replace(wanted, listed=farm.book.listed, digest=farm.book.digest(farm.book.listed))
+        config = stored or replace(wanted, listed=farm.book.listed, digest=farm.book.lines.digest(farm.book.listed))
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
                 _write_to_do(fd, farm, checked.recorded)
@@ -147,9 +147,10 @@ def _check_appended(farm: Farm) -> None:
 def _describe(farm: Farm, changes: list[str]) -> str:
     """Say what changed in the tasklist since the work directory was made."""
     if not changes:
+        header = "header or its " if farm.book.lines.header else ""
         return (
-            f"{farm.handler.path}: its first {farm.book.listed} tasks are not those for which {farm.workdir.path} was made;"
-            " only lines appended at the end are allowed"
+            f"{farm.handler.path}: its {header}first {farm.book.listed} tasks are not those for which"
+            f" {farm.workdir.path} was made; only lines appended at the end are allowed"
         )
     more = f"; {len(changes) - 1} more tasks differ: " + ", ".join(changes[1:4]) if len(changes) > 1 else ""
     return f"{changes[0]}: the tasklist no longer matches the work directory{more}"

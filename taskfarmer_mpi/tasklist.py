@@ -29,6 +29,9 @@ _UTF8_MARK = "\ufeff"
 class Lines(Sequence[str]):
     """The texts of the tasks of a list, by ID, as the files of the work directory have them; each is one line."""
 
+    header = ""
+    """What else gives the texts their meaning: the header of a table."""
+
     @abstractmethod
     def text(self, index: int) -> str:
         """Return the text of one task; undecodable bytes are surrogate escapes."""
@@ -47,8 +50,10 @@ class Lines(Sequence[str]):
         return self.text(index)
 
     def digest(self, count: int) -> str:
-        """Return the SHA-256 of the first `count` texts, each ended by a newline, in hexadecimal."""
+        """Return the SHA-256 of the header, if there is one, and the first `count` texts, each ended by a newline."""
         sha = hashlib.sha256()
+        if self.header:
+            sha.update(self.header.encode("utf-8", "surrogateescape") + b"\n")
         for first in range(0, count, 10_000):
             lines = [self.raw(i) for i in range(first, min(first + 10_000, count))]
             sha.update(b"\n".join(lines) + b"\n")
@@ -85,10 +90,10 @@ class TaskLines(Lines):
         return self._data.count(b"\n", 0, self._starts[index]) + 1
 
     def pop_first(self) -> str:
-        """Take away the first line, which is no task but the head of a table; return it."""
-        head = self.text(0)
+        """Take away the first line, which is no task but the header of a table; return it."""
+        self.header = self.text(0)
         del self._starts[0], self._ends[0]
-        return head
+        return self.header
 
 
 class ComputedLines(Lines):

@@ -145,6 +145,17 @@ def test_the_rows_of_a_table_are_run_resumed_and_added_to(site: Site, environ: d
     assert [(site.path / str(i)).read_text() for i in range(1, 5)] == ["a b\n", "$HOME\n", "it's\n", "last\n"]
 
 
+def test_another_header_of_a_table_is_refused(site: Site, environ: dict[str, str]) -> None:
+    (site.path / "scan.ini").write_text("[scan]\nTaskList = taskfarmer_mpi.table.TableTaskList\ncommand = echo {a} {b}\n")
+    table = site.path / "points.csv"
+    table.write_text("a,b\n1,2\n")
+    site.farm("-t", "scan", table, environ=environ).succeed(60)
+    table.write_text("b,a\n1,2\n")
+    farm = site.farm("-t", "scan", table, environ=environ)
+    farm.succeed(60, code=2)
+    assert "points.csv: its header or its first 1 tasks are not those for which" in farm.stderr
+
+
 def test_a_template_makes_all_combinations(site: Site, environ: dict[str, str]) -> None:
     (site.path / "scan.ini").write_text("[scan]\nTaskList = taskfarmer_mpi.template.TemplateTaskList\n")
     template = site.tasklist(["command = echo {mass} {seed}", "mass = 100 200", "seed = 1..3"], "scan.template")

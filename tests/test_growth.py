@@ -90,7 +90,7 @@ def watch(farm: Farm, clock: Clock) -> TasklistWatch:
     path = Path(farm.handler.path)
     return TasklistWatch(
         farm,
-        farm.book.digest(farm.book.listed),
+        farm.book.lines.digest(farm.book.listed),
         lambda: ListTaskList(path, farm.workdir.path).tasks,
         state=file_state(path),
         clock=clock,
