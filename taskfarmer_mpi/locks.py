@@ -28,6 +28,8 @@ REPORT = 10.0
 """How long to wait for the lock before saying who holds it [s]; said again after twice the time, and so on."""
 STOP_PATIENCE = 5.0
 """How long a farmer that was told to stop waits for the lock [s]; then its journal has to do."""
+TASK_LOCK_FD = 3
+"""Descriptor by which tasks hold their farmer's task lock."""
 LOCK_VARIABLES = ("SCRATCH", "TMP", "TMPDIR")
 """Where PyTaskFarmer 0.1.0 looks for a directory for its lock, in this order; its documentation names the first only."""
 
@@ -219,6 +221,9 @@ class LifeLock:
     def create(cls, path: Path, mode: int) -> LifeLock:
         """Make a new lock file, which must not exist, and hold it."""
         fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        if fd == TASK_LOCK_FD:  # older C libraries do not pass a descriptor on to a program under the same number
+            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, TASK_LOCK_FD + 1)
+            os.close(TASK_LOCK_FD)
         os.fchmod(fd, mode)  # whatever the umask: the group must be able to find out that this farmer is dead
         if not lock_descriptor(fd, blocking=False):
             raise FarmError(f"{path}: another process holds a lock file that was made this moment")

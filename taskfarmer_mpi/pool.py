@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from taskfarmer_mpi import guardian
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.locks import LifeLock
+from taskfarmer_mpi.locks import TASK_LOCK_FD, LifeLock
 from taskfarmer_mpi.runners import Launch
 from taskfarmer_mpi.task import Run, Task
 from taskfarmer_mpi.workdir import Workdir, open_file, write_all
@@ -113,7 +113,6 @@ class Pool:
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._log_prefix = f"{workdir.logs}/log_"
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._lock_target = 4 if task_lock.fd == 3 else 3  # another number: older C libraries do not pass on the same one
         self._free = list(range(slots))
         self._guardians = 0
         self.has_survivors = False
@@ -230,7 +229,7 @@ class Pool:
                     (os.POSIX_SPAWN_DUP2, self._null, 0),
                     (os.POSIX_SPAWN_DUP2, log_fd, 1),
                     (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                    (os.POSIX_SPAWN_DUP2, self._task_lock.fd, self._lock_target),
+                    (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
                 ],
                 setsid=True,
                 setsigmask=[],

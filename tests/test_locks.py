@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,15 @@ def test_asking_whether_a_lock_is_taken_does_not_disturb_others_that_ask(tmp_pat
     with path.open() as asker:
         fcntl.flock(asker, fcntl.LOCK_SH)
         assert not LifeLock.is_taken(path)
+
+
+def test_a_life_lock_leaves_the_descriptor_free_by_which_tasks_hold_one(tmp_path: Path) -> None:
+    code = (
+        "import os; os.closerange(3, 20); from pathlib import Path; from taskfarmer_mpi.locks import LifeLock;"
+        "os.closerange(3, 20); life = LifeLock.create(Path('x'), 0o600); print(life.fd > 3, life.is_held())"
+    )
+    environ = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": os.environ["PATH"]}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert answer.stdout == "True True\n", answer.stderr
