@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from taskfarmer_mpi import __version__
+from taskfarmer_mpi.display import MODES, choose_display
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.launch import EXIT_LEFT, EXIT_USAGE, Ending, run_rank
 from taskfarmer_mpi.mpi import Comm, connect
@@ -108,6 +109,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="give up if others hold the lock for this time (default: 600)",
     )
     parser.add_argument(
+        "--progress",
+        choices=MODES,
+        default="auto",
+        help="how far the whole work directory is: bar, lines (now and then), none;"
+        " auto: a bar if stderr is a terminal and rich is installed, else lines (default)",
+    )
+    parser.add_argument(
         "--reclaim",
         action="store_true",
         help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
@@ -161,6 +169,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
         task_time=arguments.task_time,
         lock_patience=arguments.lock_timeout,
         reclaim=arguments.reclaim,
+        progress=choose_display(arguments.progress, sys.stderr, os.environ),
     )
 
 

@@ -7,13 +7,15 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from taskfarmer_mpi import muster
 from taskfarmer_mpi.census import Census, take_census
 from taskfarmer_mpi.crew import Crew
+from taskfarmer_mpi.display import Display
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.farmer import Farmer
@@ -95,7 +97,9 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         patience=options.lock_patience,
         watch=start.watch(),
     )
-    _work(farmer, crew, receiver, limit, stop_requests(start.farm.workdir, name))
+    with closing(Display(start.farm, options.progress)) as display:
+        watchers = [display] if options.progress != "none" else []
+        _work(farmer, crew, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
     ending = _end(start.farm, farmer, crew, options, born) if crew.is_leader else Ending(crew.end or 0, [])
     try:
         farmer.leave()
@@ -123,8 +127,21 @@ def _time_limit(options: Options, orders: Orders, offset: float, born: float) ->
     return min(limits, key=lambda limit: limit.moment)
 
 
+class Watcher(Protocol):
+    """What looks on while a farmer works."""
+
+    def step(self, crew: Crew) -> None:
+        """Do what can be done now, without waiting for anything."""
+        ...
+
+
 def _work(
-    farmer: Farmer, crew: Crew, receiver: SignalReceiver, limit: TimeLimit, requests: Iterator[StopRequest | None]
+    farmer: Farmer,
+    crew: Crew,
+    receiver: SignalReceiver,
+    limit: TimeLimit,
+    requests: Iterator[StopRequest | None],
+    watchers: Sequence[Watcher],
 ) -> None:
     """Let the farmer work until the crew says that the job is over."""
     while crew.end is None:
@@ -142,6 +159,8 @@ def _work(
         farmer.step()
         if crew.is_due:
             crew.step()
+        for watcher in watchers:
+            watcher.step(crew)
         if crew.end is None:
             receiver.wait(min(farmer.pause(), crew.pause()))
 

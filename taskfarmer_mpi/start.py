@@ -48,6 +48,8 @@ class Options:
     """How long to wait for the lock before giving up [s]."""
     reclaim: bool
     """Whether tasks in nobody's hands go back to the list."""
+    progress: str
+    """How progress is shown: bar, lines or none."""
 
 
 class Start:

@@ -8,14 +8,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 
 LAYERS = (
-    {"errors", "filesystem", "guardian", "foreign", "importing", "scheduling", "walltime", "__init__"},
-    {"task", "workdir", "tasklist", "options", "fields"},
+    {"errors", "filesystem", "guardian", "foreign", "importing", "progress", "scheduling", "walltime", "__init__"},
+    {"bar", "task", "workdir", "tasklist", "options", "fields"},
     {"locks", "signals", "mpi", "runners", "pace", "book", "registry", "stops", "events", "ranges"},
     {"config", "journal", "farm", "pool", "muster", "plugins", "containers", "atlas", "table", "template"},
-    {"history", "lists", "timeline", "plan", "reopen"},
+    {"counting", "history", "lists", "timeline", "plan", "reopen"},
     {"visit", "recovery", "census", "growth", "texts", "retry"},
     {"prepare", "farmer"},
     {"crew", "summary", "start"},
+    {"display"},
     {"launch"},
     {"cli", "commands"},
     {"__main__", "ctl"},
@@ -25,6 +26,7 @@ DOORS = {
     "filelock": {"locks"},
     "mpi4py": {"mpi"},
     "ctypes": {"scheduling"},
+    "rich": {"bar"},
     "subprocess": {"walltime", "events"},
 }
 
