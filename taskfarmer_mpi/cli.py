@@ -20,6 +20,7 @@ from taskfarmer_mpi.launch import EXIT_LEFT, EXIT_USAGE, Ending, run_rank
 from taskfarmer_mpi.mpi import Comm, connect
 from taskfarmer_mpi.muster import refuse
 from taskfarmer_mpi.plan import DEFAULT_SLOTS, Request
+from taskfarmer_mpi.registry import Definition
 from taskfarmer_mpi.signals import STOP_SIGNALS, SignalReceiver
 from taskfarmer_mpi.start import Options
 
@@ -109,6 +110,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="give up if others hold the lock for this time (default: 600)",
     )
     parser.add_argument(
+        "-m",
+        "--monitor",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="monitors",
+        help="what is told of the farmers' lives, as an INI file defines it; may be given several times",
+    )
+    parser.add_argument(
         "--progress",
         choices=MODES,
         default="auto",
@@ -169,8 +179,17 @@ def read_options(arguments: argparse.Namespace) -> Options:
         task_time=arguments.task_time,
         lock_patience=arguments.lock_timeout,
         reclaim=arguments.reclaim,
+        monitors=_find_monitors(arguments.monitors),
         progress=choose_display(arguments.progress, sys.stderr, os.environ),
     )
+
+
+def _find_monitors(names: Sequence[str]) -> tuple[Definition, ...]:
+    if not names:
+        return ()
+    from taskfarmer_mpi.hooks import find_monitor
+
+    return tuple(find_monitor(name) for name in dict.fromkeys(names))
 
 
 def set_up_logging(verbosity: int, rank: int, size: int) -> None:

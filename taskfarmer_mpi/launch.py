@@ -98,13 +98,17 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         watch=start.watch(),
     )
     with closing(Display(start.farm, options.progress)) as display:
-        watchers = [display] if options.progress != "none" else []
+        watchers: list[Watcher] = [display] if options.progress != "none" else []
+        watchers += [start.hooks] if start.hooks is not None else []
         _work(farmer, crew, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
     ending = _end(start.farm, farmer, crew, options, born) if crew.is_leader else Ending(crew.end or 0, [])
     try:
         farmer.leave()
     except (FarmError, OSError) as error:
         log.error("%s", error)
+    if start.hooks is not None:
+        start.hooks.see_end(farmer, ending.code)
+        start.hooks.close()
     return Ending(ending.code, ending.lines, crew.is_complete)
 
 

@@ -61,9 +61,14 @@ _FARM_TROUBLE = frozenset(
 _ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
 
+def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what a launcher tells its ranks."""
+    return {name: value for name, value in environ.items() if not name.startswith(LAUNCHER_PREFIXES)}
+
+
 def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, rank: int) -> dict[str, str]:
     """Return the environment that all tasks of a farmer share."""
-    kept = {name: value for name, value in environ.items() if not name.startswith(LAUNCHER_PREFIXES)}
+    kept = without_launcher(environ)
     family = f"{kept[guardian.FAMILY]}:{farmer}" if kept.get(guardian.FAMILY) else farmer
     return kept | {
         guardian.FAMILY: family,
@@ -117,6 +122,8 @@ class Pool:
         self._guardians = 0
         self.has_survivors = False
         """Whether processes of tasks lived on after they were killed."""
+        self.others: dict[int, int] = {}
+        """Exit status by process of children of this farmer that were no tasks and have ended."""
         self._running: dict[int, _Running] = {}
         self.refresh()
         self._life_end, self._life = os.pipe()
@@ -257,6 +264,7 @@ class Pool:
                     raise FarmError("the guardian of this farmer's tasks dies again and again")
             running = self._running.pop(pid, None)
             if running is None:
+                self.others[pid] = status
                 continue
             heapq.heappush(self._free, running.slot)
             runs.append(

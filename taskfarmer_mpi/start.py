@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taskfarmer_mpi import muster
 from taskfarmer_mpi.census import reclaim
@@ -23,11 +24,15 @@ from taskfarmer_mpi.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.plugins import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.pool import Pool, task_environment
 from taskfarmer_mpi.prepare import prepare
-from taskfarmer_mpi.recovery import recover
+from taskfarmer_mpi.recovery import Recovery, recover
+from taskfarmer_mpi.registry import Definition
 from taskfarmer_mpi.runners import Runner
 from taskfarmer_mpi.tasklist import Handler
 from taskfarmer_mpi.walltime import job_end
 from taskfarmer_mpi.workdir import Workdir, node_name
+
+if TYPE_CHECKING:
+    from taskfarmer_mpi.hooks import Hooks
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,8 @@ class Options:
     """Whether tasks in nobody's hands go back to the list."""
     progress: str
     """How progress is shown: bar, lines or none."""
+    monitors: tuple[Definition, ...] = ()
+    """What is told of the farmers' lives."""
 
 
 class Start:
@@ -72,6 +79,9 @@ class Start:
         self._environ = environ
         self._name = name
         self._job = environ.get("SLURM_JOB_ID", "")
+        self._recovery = Recovery()
+        self.hooks: Hooks | None = None
+        """The monitors of this rank's farmer, if it has any."""
 
     def lead(self) -> tuple[Orders, float]:
         """Make the work directory ready and bring the other ranks to the start."""
@@ -81,7 +91,7 @@ class Start:
         stored = read_config(self.farm.workdir)
         plan = replace(self._plan, listed=self.farm.book.listed, digest="" if stored is None else stored.digest)
         self._plan = plan
-        recover(self.farm, (), options.lock_patience)
+        self._recovery = recover(self.farm, (), options.lock_patience)
         if options.reclaim:
             reclaimed = reclaim(self.farm, options.lock_patience)
             log.info("%d tasks in nobody's hands are back on the list", len(reclaimed))
@@ -162,24 +172,37 @@ class Start:
         if rank == 0:
             self._announce(len(orders.farmers), slots)
         self._prepare_workdir()
+        pool = Pool(
+            slots=slots,
+            farmer=self._name,
+            task_lock=self.task_lock,
+            workdir=workdir,
+            environ=task_environment(self._environ, self._name, workdir, rank),
+        )
         return Farmer(
             farm=self.farm,
             runner=self._runner,
-            pool=Pool(
-                slots=slots,
-                farmer=self._name,
-                task_lock=self.task_lock,
-                workdir=workdir,
-                environ=task_environment(self._environ, self._name, workdir, rank),
-            ),
+            pool=pool,
             slots=slots,
-            journal=Journal(workdir.farmers, identity),
+            journal=self._journal(identity, pool),
             life=self.life,
             task_lock=self.task_lock,
             lock_patience=options.lock_patience,
             deadline=deadline,
             task_time=options.task_time,
         )
+
+    def _journal(self, identity: Identity, pool: Pool) -> Journal:
+        """Begin the farmer's journal; if there are monitors, start them, and have them hear of what it notes."""
+        folder = self.farm.workdir.farmers
+        if not self._options.monitors:
+            return Journal(folder, identity)
+        from taskfarmer_mpi.hooks import Hooks, WatchedJournal
+
+        self.hooks = Hooks(self._options.monitors, identity, self.farm.workdir, self._environ, pool.others)
+        self.hooks.tell("farmer_start", tasks=len(self.farm.book))
+        self.hooks.see_recovery(self._recovery)
+        return WatchedJournal(folder, identity, self.hooks, self.farm.book)
 
     def _prepare_workdir(self) -> None:
         """Let the handler make what its commands need, now that all is checked."""

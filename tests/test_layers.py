@@ -10,13 +10,13 @@ PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 LAYERS = (
     {"errors", "filesystem", "guardian", "foreign", "importing", "progress", "scheduling", "walltime", "__init__"},
     {"bar", "task", "workdir", "tasklist", "options", "fields"},
-    {"locks", "signals", "mpi", "runners", "pace", "book", "registry", "stops", "events", "ranges"},
-    {"config", "journal", "farm", "pool", "muster", "plugins", "containers", "atlas", "table", "template"},
+    {"locks", "signals", "mpi", "runners", "pace", "book", "monitors", "registry", "stops", "events", "ranges"},
+    {"config", "journal", "farm", "pool", "muster", "plugins", "containers", "atlas", "table", "template", "watcher"},
     {"counting", "history", "lists", "timeline", "plan", "reopen"},
     {"visit", "recovery", "census", "growth", "texts", "retry"},
     {"prepare", "farmer"},
-    {"crew", "summary", "start"},
-    {"display"},
+    {"crew", "hooks", "summary"},
+    {"display", "start"},
     {"launch"},
     {"cli", "commands"},
     {"__main__", "ctl"},
@@ -27,7 +27,7 @@ DOORS = {
     "mpi4py": {"mpi"},
     "ctypes": {"scheduling"},
     "rich": {"bar"},
-    "subprocess": {"walltime", "events"},
+    "subprocess": {"walltime", "events", "monitors"},
 }
 
 modules = pytest.mark.parametrize(
