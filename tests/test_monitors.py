@@ -119,6 +119,11 @@ def _define(site: Site, **sections: str) -> None:
     (site.path / "monitors.ini").write_text(text)
 
 
+def _farm(site: Site, *arguments: str | Path, ranks: int = 0) -> Process:
+    """Start farmers that can import what is in the directory of the test."""
+    return site.farm(*arguments, ranks=ranks, environ=site.environ(PYTHONPATH=str(site.path)))
+
+
 def _named(*names: str) -> list[str]:
     return [word for name in names for word in ("--monitor", name)]
 
@@ -142,7 +147,7 @@ def _watchers(site: Site) -> list[int]:
 def test_a_farm_tells_of_its_whole_life(site: Site) -> None:
     _define(site, lines="Monitor = taskfarmer_mpi.monitors.JSONLinesMonitor\npath = events.jsonl")
     tasks = ["true", "exit 3", "echo ä", "kill -9 $$"]
-    process = site.farm("-n", "2", *_named("lines"), site.tasklist(tasks))
+    process = _farm(site, "-n", "2", *_named("lines"), site.tasklist(tasks))
     process.succeed(60, code=1)
     assert _warnings(process) == []
     (path,) = site.path.glob("events.*.jsonl")
@@ -165,7 +170,7 @@ def test_a_farm_tells_of_its_whole_life(site: Site) -> None:
 def test_each_rank_has_its_own_file_and_tells_of_a_shutdown(site: Site) -> None:
     _define(site, lines="Monitor = taskfarmer_mpi.monitors.JSONLinesMonitor\npath = rank{rank}.jsonl")
     tasks = ["sleep 1000"] * 4
-    process = site.farm("-n", "1", *_named("lines"), site.tasklist(tasks), ranks=2)
+    process = _farm(site, "-n", "1", *_named("lines"), site.tasklist(tasks), ranks=2)
     paths = [site.path / f"rank{rank}.jsonl" for rank in range(2)]
     wait_for(
         lambda: all(path.exists() and "task_start" in path.read_text() for path in paths), deadline=60, what="running tasks"
@@ -188,12 +193,12 @@ def test_a_recovery_is_told(site: Site) -> None:
     released = site.path / "released"
     tasks = [f"[ -e {released} ] || sleep 1000"] * 2
     tasklist = site.tasklist(tasks)
-    first = site.farm("-n", "2", tasklist)
+    first = _farm(site, "-n", "2", tasklist)
     wait_for(lambda: (site.path / "tasks_workdir" / "logs" / "log_1").exists(), deadline=60, what="running tasks")
     first.kill()
     first.wait(30)
     released.touch()
-    site.farm("-n", "2", *_named("lines"), tasklist).succeed(60)
+    _farm(site, "-n", "2", *_named("lines"), tasklist).succeed(60)
     events = _events(site.path / "0.jsonl")
     assert [event["kind"] for event in events] == ["recovery", "farmer_end"]
     assert (events[0]["farmers"], events[0]["tasks"]) == (1, 2)
@@ -201,7 +206,7 @@ def test_a_recovery_is_told(site: Site) -> None:
 
 def test_nothing_is_started_that_was_not_named(site: Site) -> None:
     _define(site, own="Monitor = own.Own")
-    process = site.farm("-n", "1", site.tasklist(["sleep 0.5"]))
+    process = _farm(site, "-n", "1", site.tasklist(["sleep 0.5"]))
     wait_for(process.farmers, deadline=60, what="a farmer")
     assert _watchers(site) == []
     process.succeed(60)
@@ -210,7 +215,7 @@ def test_nothing_is_started_that_was_not_named(site: Site) -> None:
 
 def test_a_class_of_the_users_own_gets_its_options_and_the_events(site: Site) -> None:
     _define(site, own="Monitor = own.Own\nword = hello")
-    process = site.farm("-n", "1", "-m", "own", site.tasklist(["true"]))
+    process = _farm(site, "-n", "1", "-m", "own", site.tasklist(["true"]))
     process.succeed(60)
     said = (site.path / "own.txt").read_text().splitlines()
     assert said == [f"{kind} 0 hello" for kind in ("farmer_start", "task_start", "task_end", "farmer_end")]
@@ -235,7 +240,7 @@ def test_a_bad_monitor_is_switched_off_with_one_warning(site: Site, name: str, r
     _define(site, bad=f"Monitor = own.{name}", good="Monitor = own.Own")
     released = site.path / "released"
     tasks = ["true", "false", f"until [ -e {released} ]; do sleep 0.05; done"]
-    process = site.farm("-n", "2", *_named("bad", "good"), site.tasklist(tasks))
+    process = _farm(site, "-n", "2", *_named("bad", "good"), site.tasklist(tasks))
     is_late = name in ("Hanging", "Spinning")
     wait_for(lambda: list(site.path.glob("late.*")) if is_late else _warnings(process), deadline=60, what="the trouble")
     wait_for(lambda: (site.path / "own.txt").exists(), deadline=60, what="a good monitor")
@@ -254,7 +259,7 @@ def test_with_verbose_a_monitor_is_heard(site: Site) -> None:
     _define(
         site, bad="Monitor = own.Raising", shell="Monitor = taskfarmer_mpi.monitors.CommandMonitor\ncommand = echo I am here"
     )
-    process = site.farm("-v", "-n", "1", *_named("bad", "shell"), site.tasklist(["true"]))
+    process = _farm(site, "-v", "-n", "1", *_named("bad", "shell"), site.tasklist(["true"]))
     process.succeed(60)
     assert "monitor shell: I am here" in process.stderr
     assert "monitor bad: Traceback" in process.stderr
@@ -262,7 +267,7 @@ def test_with_verbose_a_monitor_is_heard(site: Site) -> None:
 
 def test_a_farmer_that_is_killed_takes_its_monitors_along(site: Site) -> None:
     _define(site, idle="Monitor = own.Own", hanging="Monitor = own.Hanging")
-    process = site.farm("-n", "1", *_named("idle", "hanging"), site.tasklist(["sleep 1000"]))
+    process = _farm(site, "-n", "1", *_named("idle", "hanging"), site.tasklist(["sleep 1000"]))
     wait_for(lambda: list(site.path.glob("late.*")), deadline=60, what="a hanging monitor")
     assert len(_watchers(site)) == 2
     os.kill(process.pid, signal.SIGKILL)
@@ -271,7 +276,7 @@ def test_a_farmer_that_is_killed_takes_its_monitors_along(site: Site) -> None:
 
 def test_a_monitor_is_no_task_and_holds_no_lock(site: Site) -> None:
     _define(site, idle="Monitor = own.Own")
-    process = site.farm("-n", "1", *_named("idle"), site.tasklist(["sleep 1000"]))
+    process = _farm(site, "-n", "1", *_named("idle"), site.tasklist(["sleep 1000"]))
     workdir = site.path / "tasks_workdir"
     wait_for(lambda: (workdir / "logs" / "log_0").exists(), deadline=60, what="a running task")
     (farmer,) = (path.stem for path in (workdir / "farmers").glob("*.journal"))
@@ -428,7 +433,7 @@ def test_a_monitor_that_cannot_be_started_is_left_out(
 )
 def test_a_mistake_is_one_line_and_nothing_is_run(site: Site, section: str, complaint: str) -> None:
     _define(site, bad=section)
-    process = site.farm("-m", "bad", site.tasklist(["true"]))
+    process = _farm(site, "-m", "bad", site.tasklist(["true"]))
     process.succeed(30, code=2)
     (line,) = process.stderr.splitlines()
     assert re.search(complaint, line), line
@@ -471,7 +476,7 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(site: Site) -> None
     options = "command = sleep 1000 & sleep 1000\nevents = task_start\ntimeout = 0.2"
     _define(site, hanging=f"Monitor = taskfarmer_mpi.monitors.CommandMonitor\n{options}")
     released = site.path / "released"
-    process = site.farm("-n", "1", "-m", "hanging", site.tasklist([f"until [ -e {released} ]; do sleep 0.05; done"]))
+    process = _farm(site, "-n", "1", "-m", "hanging", site.tasklist([f"until [ -e {released} ]; do sleep 0.05; done"]))
     wait_for(lambda: _warnings(process), deadline=60, what="a warning")
     released.touch()
     process.succeed(60)
@@ -483,7 +488,7 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(site: Site) -> None
 def test_a_command_tells_of_failed_tasks_in_a_real_farm(site: Site) -> None:
     options = 'command = echo "$TASKFARMER_TASK: $TASKFARMER_RETURNCODE" >>failures\nevents = task_failed'
     _define(site, failures=f"Monitor = taskfarmer_mpi.monitors.CommandMonitor\n{options}")
-    process = site.farm("-n", "2", "-m", "failures", site.tasklist(["true", "exit 3", "true", "exit 4"]))
+    process = _farm(site, "-n", "2", "-m", "failures", site.tasklist(["true", "exit 3", "true", "exit 4"]))
     process.succeed(60, code=1)
     assert sorted((site.path / "failures").read_text().splitlines()) == ["1: 3", "3: 4"]
 
@@ -506,7 +511,7 @@ def _value(families: dict[str, Metric], name: str, **labels: str) -> float:
 def test_metrics_of_a_real_farm_are_valid_and_right(site: Site) -> None:
     _define(site, metrics="Monitor = taskfarmer_mpi.monitors.OpenMetricsMonitor\npath = metrics/farm.prom")
     (site.path / "metrics").mkdir()
-    process = site.farm("-n", "2", "-m", "metrics", site.tasklist(["sleep 0.2", "false", "true"]), ranks=2)
+    process = _farm(site, "-n", "2", "-m", "metrics", site.tasklist(["sleep 0.2", "false", "true"]), ranks=2)
     process.succeed(60, code=1)
     assert _warnings(process) == []
     paths = list((site.path / "metrics").iterdir())
@@ -571,7 +576,7 @@ def test_kinds_of_events_are_checked() -> None:
 
 def test_a_file_that_cannot_be_written_switches_its_monitor_off(site: Site) -> None:
     _define(site, lines="Monitor = taskfarmer_mpi.monitors.JSONLinesMonitor\npath = missing/events.jsonl")
-    process = site.farm("-n", "1", "-m", "lines", site.tasklist(["true"]))
+    process = _farm(site, "-n", "1", "-m", "lines", site.tasklist(["true"]))
     process.succeed(60)
     (warning,) = _warnings(process)
     assert "FileNotFoundError" in warning
