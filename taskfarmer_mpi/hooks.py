@@ -243,7 +243,7 @@ class Hooks:
         """
         self._clock = clock
         self._ended = ended
-        self._events: list[tuple[str, float, dict[str, Any]]] = []
+        self._events: list[bytes] = []
         self._next_send = 0.0
         self._recovery: Recovery | None = None
         self._lines: dict[str, _Line] = {}
@@ -260,8 +260,12 @@ class Hooks:
 
     def tell(self, kind: str, **about: Any) -> None:
         """Have an event sent to all monitors with the next step."""
+        self.tell_encoded(json.dumps((kind, round(time.time(), 6), about)).encode())
+
+    def tell_encoded(self, event: bytes) -> None:
+        """Have an event sent that is JSON already: a list of its kind, its time and what has a meaning for it."""
         if self._lines:
-            self._events.append((kind, round(time.time(), 6), about))
+            self._events.append(event)
 
     def see_recovery(self, recovery: Recovery) -> None:
         """Tell of a recovery, once, if it brought something."""
@@ -284,7 +288,7 @@ class Hooks:
             self._next_send = self._clock() + SEND_INTERVAL
 
     def _exchange(self, now: float) -> None:
-        data = json.dumps(self._events).encode() + b"\n" if self._events else b""
+        data = b"[%s]\n" % b",".join(self._events) if self._events else b""
         self._events.clear()
         for name, line in list(self._lines.items()):
             line.status = self._ended.pop(line.pid, None)
@@ -360,21 +364,19 @@ class WatchedJournal(Journal):
             self._hooks.tell("shutdown", reason=fields["reason"])
 
     def note_begin(self, task_id: int, slot: int) -> None:
-        """Add the start of a run."""
+        """Add the start of a run; it is encoded by hand, as is its end, since they come with every task."""
         super().note_begin(task_id, slot)
-        self._hooks.tell("task_start", task=task_id, command=self._texts[task_id][:LONGEST_TEXT], slot=slot)
+        command = json.dumps(self._texts[task_id][:LONGEST_TEXT]).encode()
+        self._hooks.tell_encoded(
+            b'["task_start",%.6f,{"task":%d,"slot":%d,"command":%s}]' % (time.time(), task_id, slot, command)
+        )
 
     def note_run(self, kind: str, run: Run) -> None:
-        """Add the end of a run."""
+        """Add the end of a run; the monitors know its command from its start."""
         super().note_run(kind, run)
-        self._hooks.tell(
-            "task_end",
-            task=run.task.id,
-            command=run.task.text[:LONGEST_TEXT],
-            slot=run.slot,
-            outcome="killed" if kind == "killed" else "finished" if run.is_finished else "failed",
-            returncode=run.returncode,
-            seconds=round(run.ended - run.started, 6),
-            cpu=run.cpu,
-            max_rss=run.max_rss,
+        outcome = b"killed" if kind == "killed" else b"finished" if run.is_finished else b"failed"
+        seconds = run.ended - run.started
+        self._hooks.tell_encoded(
+            b'["task_end",%.6f,{"task":%d,"slot":%d,"outcome":"%s","returncode":%d,"seconds":%.6f,"cpu":%.6f,"max_rss":%d}]'
+            % (time.time(), run.task.id, run.slot, outcome, run.returncode, seconds, run.cpu, run.max_rss)
         )

@@ -65,12 +65,17 @@ def _serve(monitor: Any, lines: Iterator[bytes | None], who: dict[str, Any]) -> 
     from taskfarmer_mpi.workdir import Workdir
 
     workdir = Workdir(who["workdir"])
+    commands: dict[int, str] = {}
     tick = getattr(monitor, "tick", lambda: None)
     next_tick = 0.0
     for line in lines:
         armed = 0.0
         for kind, moment, about in json.loads(line) if line else ():
             armed = _arm(armed)
+            if kind == "task_start":
+                commands[about["task"]] = about["command"]
+            elif kind == "task_end":
+                about["command"] = commands.pop(about["task"], None)
             if "task" in about:
                 about["log"] = str(workdir.log(about["task"]))
             monitor.handle(Event(kind=kind, time=moment, **who, **about))
