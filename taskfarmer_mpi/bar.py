@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TextIO
 
 from rich.console import Console
@@ -87,7 +86,6 @@ class Bar:
 
     def close(self) -> None:
         """Take the bar away and leave the terminal as it was."""
-        self._progress.stop()
         for handler in self._handlers:
             handler.setStream(self._stream)
-        sys.stderr.flush()
+        self._progress.stop()

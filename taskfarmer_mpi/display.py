@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
@@ -84,12 +85,12 @@ class Display:
         now = self._clock()
         if now < self._next_look or not crew.is_leader:
             return
-        if self._is_bar and self._bar is None:
-            from taskfarmer_mpi.bar import Bar
-
-            self._bar = Bar(sys.stderr)
-            now = self._clock()
         try:
+            if self._is_bar and self._bar is None:
+                from taskfarmer_mpi.bar import Bar
+
+                self._bar = Bar(sys.stderr)
+                now = self._clock()
             self._look(now)
         except OSError as error:  # whether the farm can go on is the farmer's matter
             log.debug("cannot look at the progress: %s", error)
@@ -109,5 +110,6 @@ class Display:
     def close(self) -> None:
         """Take the bar away, if there is one."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):  # the terminal is gone
+                self._bar.close()
             self._bar = None

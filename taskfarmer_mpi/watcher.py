@@ -26,6 +26,8 @@ TICK = 1.0
 """How often a monitor's `tick` is called [s]."""
 END_LIMIT = 4.0
 """How long a monitor may go on when its farmer is gone [s]; a farmer that ends in order waits less."""
+START_LIMIT = 12.0
+"""The same for one that is not made yet."""
 READY = "monitor ready"
 """The line that says that a monitor is made."""
 REASON = "monitor failed: "
@@ -37,14 +39,16 @@ def main(pipe: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, _ignore)  # a handler, as what is ignored stays ignored in programs that are started
     os.set_inheritable(pipe, False)
-    threading.Thread(target=_die_after, args=(pipe,), daemon=True).start()
+    is_made = threading.Event()
+    threading.Thread(target=_die_after, args=(pipe, is_made), daemon=True).start()
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # where memory is short, it is the first to go
     try:
         lines = _lines(pipe)
         opening = json.loads(next(filter(None, lines)))
-        sys.path[:] = opening["path"]
+        sys.path[:] = [*opening["path"], os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
         monitor = _make(opening)
+        is_made.set()
         _say(READY)
         os.nice(10)  # tasks come first
         _serve(monitor, lines, opening["who"])
@@ -61,7 +65,7 @@ def _make(opening: dict[str, Any]) -> Any:
 
 
 def _serve(monitor: Any, lines: Iterator[bytes | None], who: dict[str, Any]) -> None:
-    from taskfarmer_mpi.monitors import Event
+    from taskfarmer_mpi.news import Event
     from taskfarmer_mpi.workdir import Workdir
 
     workdir = Workdir(who["workdir"])
@@ -92,7 +96,7 @@ def _arm(armed: float) -> float:
     now = time.monotonic()
     if now - armed < 1.0:
         return armed
-    faulthandler.dump_traceback_later(EVENT_LIMIT, exit=True)  # its thread needs no turn of the interpreter
+    faulthandler.dump_traceback_later(EVENT_LIMIT, exit=True, file=2)  # its thread needs no turn of the interpreter
     return now
 
 
@@ -110,12 +114,12 @@ def _lines(pipe: int) -> Iterator[bytes | None]:
         yield from whole
 
 
-def _die_after(pipe: int) -> None:
+def _die_after(pipe: int, is_made: threading.Event) -> None:
     """Wait until the farmer's end of the pipe is closed; then this process must end, too, with all that it started."""
     poll = select.poll()
     poll.register(pipe, 0)
     poll.poll()
-    time.sleep(END_LIMIT)
+    time.sleep(END_LIMIT if is_made.is_set() else START_LIMIT)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -9,10 +9,10 @@ PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 
 LAYERS = (
     {"errors", "filesystem", "guardian", "foreign", "importing", "progress", "scheduling", "walltime", "__init__"},
-    {"bar", "task", "workdir", "tasklist", "options", "fields"},
+    {"bar", "task", "workdir", "tasklist", "options", "fields", "news"},
     {"locks", "signals", "mpi", "runners", "pace", "book", "monitors", "registry", "stops", "events", "ranges"},
     {"config", "journal", "farm", "pool", "muster", "plugins", "containers", "atlas", "table", "template", "watcher"},
-    {"counting", "history", "lists", "timeline", "plan", "reopen"},
+    {"counting", "feed", "history", "lists", "timeline", "plan", "reopen"},
     {"visit", "recovery", "census", "growth", "texts", "retry"},
     {"prepare", "farmer"},
     {"crew", "hooks", "summary"},

@@ -22,19 +22,12 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
-from taskfarmer_mpi import hooks, watcher
+from taskfarmer_mpi import feed, hooks, watcher
 from taskfarmer_mpi.errors import OptionError
+from taskfarmer_mpi.news import Event, parse_kinds
 from taskfarmer_mpi.guardian import find_processes
 from taskfarmer_mpi.hooks import Hooks
-from taskfarmer_mpi.monitors import (
-    CommandMonitor,
-    Event,
-    JSONLinesMonitor,
-    OpenMetricsMonitor,
-    own_path,
-    parse_kinds,
-    parse_path,
-)
+from taskfarmer_mpi.monitors import CommandMonitor, JSONLinesMonitor, OpenMetricsMonitor, own_path, parse_path
 from taskfarmer_mpi.recovery import Recovery
 from taskfarmer_mpi.registry import Definition
 
@@ -231,7 +224,7 @@ def test_a_class_of_the_users_own_gets_its_options_and_the_events(site: Site) ->
         ("Unmakable", "cannot make a Unmakable: ValueError: cannot be made"),
         ("Hanging", "it has not ended 2 s after the farmer"),
         ("Spinning", "it has not ended 2 s after the farmer"),
-        ("Suicidal", "killed by SIGKILL"),
+        ("Suicidal", "killed by signal 9"),
         ("Leaving", "it ended with exit code 0"),
         ("Flooding", "it prints more than 256 KiB a second"),
     ],
@@ -291,17 +284,16 @@ def test_a_monitor_is_no_task_and_holds_no_lock(site: Site) -> None:
     assert _watchers(site) == []
 
 
-@pytest.mark.parametrize("name", ["Hanging", "Spinning", "Stuck"])
-def test_a_monitor_that_takes_too_long_over_one_event_ends_itself(site: Site, name: str) -> None:
+def _run_watcher(site: Site, name: str, program: list[str], path: list[str]) -> tuple[int, str]:
+    """Run the process of a monitor, with one event; return its exit code and what it printed."""
     _define(site)
-    code = "import sys\nfrom taskfarmer_mpi import watcher\nwatcher.EVENT_LIMIT = 0.5\nwatcher.main(int(sys.argv[1]))"
-    definition = {"name": "bad", "class_path": f"own.{name}"}
+    definition = {"name": "one", "class_path": f"own.{name}"}
     who = {name: getattr(EVENT, name) for name in ("farmer", "host", "pid", "rank", "ranks", "job", "slots", "workdir")}
-    opening = {"definition": definition, "path": [str(site.path), *sys.path], "who": who}
+    opening = {"definition": definition, "path": [str(site.path), *path], "who": who}
     source, target = os.pipe()
     os.write(target, json.dumps(opening).encode() + b"\n" + json.dumps([["shutdown", 1.0, {}]]).encode() + b"\n")
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(source)],
+        [*program, str(source)],
         pass_fds=[source],
         stderr=subprocess.PIPE,
         cwd=site.path,
@@ -309,11 +301,25 @@ def test_a_monitor_that_takes_too_long_over_one_event_ends_itself(site: Site, na
         start_new_session=True,
     )
     os.close(source)
-    said = process.communicate(timeout=60)[1].decode()
     os.close(target)
-    assert process.returncode == 1
+    said = process.communicate(timeout=60)[1].decode()
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("name", ["Hanging", "Spinning", "Stuck"])
+def test_a_monitor_that_takes_too_long_over_one_event_ends_itself(site: Site, name: str) -> None:
+    code = "import sys\nfrom taskfarmer_mpi import watcher\nwatcher.EVENT_LIMIT = 0.5\nwatcher.main(int(sys.argv[1]))"
+    returncode, said = _run_watcher(site, name, [sys.executable, "-c", code], sys.path)
+    assert returncode == 1
     assert "\nTimeout (" in said
     assert "in handle" in said
+
+
+def test_a_monitor_finds_this_package_where_it_is_not_installed(site: Site) -> None:
+    path = [entry for entry in sys.path if "site-packages" not in entry and not Path(entry, "taskfarmer_mpi").exists()]
+    code, said = _run_watcher(site, "Own", [sys.executable, "-S", "-P", watcher.__file__], path)
+    assert code == 0, said
+    assert (site.path / "own.txt").read_text() == "shutdown 3 none\n"
 
 
 # -- the farmer's side ----------------------------------------------------------------------------
@@ -353,7 +359,7 @@ def side_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def test_a_monitor_that_does_not_keep_up_is_switched_off(
     side_of: Callable[[str], _Side], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "BACKLOG", 10_000)
+    monkeypatch.setattr(feed, "BACKLOG", 10_000)
     side = side_of("Hanging")
     for _ in range(1000):
         side.hooks.tell("shutdown", reason=5000 * "x")
@@ -371,7 +377,7 @@ def test_a_monitor_whose_end_another_one_saw_is_not_killed_again(
     side = side_of("Leaving")
     side.hooks.tell("shutdown")
     side.hooks.step(side)
-    pid = side.hooks._lines["one"].pid
+    pid = side.hooks._feeds["one"].pid
     side.ended[pid] = os.waitpid(pid, 0)[1]
     monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("its number may be that of another process now"))
     side.hooks.step(side)
@@ -462,7 +468,7 @@ def test_a_command_gets_the_event_in_its_environment(tmp_path: Path) -> None:
     ("command", "complaint"),
     [
         ("exit 3", "exit 3: exit code 3"),
-        ("kill -TERM $$", "ended by SIGTERM"),
+        ("kill -TERM $$", "ended by signal 15"),
         ("exec sleep 1000", "exec sleep 1000: still running after 0.2 s"),
     ],
 )

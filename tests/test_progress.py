@@ -496,3 +496,22 @@ def test_messages_appear_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     bar.close()
     assert _screen(stream.getvalue())[:2] == [message, ""]
     assert handler.stream is stream
+
+
+class _GoneTerminal(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_goes_away_does_not_stop_the_farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = make_farm(tmp_path, ["true"] * 4)
+    clock = Clock()
+    display = Display(farm, "bar", clock)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    _run_for(display, clock, 2)
+    bar = display._bar
+    assert bar is not None
+    monkeypatch.setattr(bar._progress.console, "file", _GoneTerminal())
+    _run_for(display, clock, 2)
+    display.close()
+    assert display._bar is None
