@@ -86,10 +86,10 @@ class Feed:
                 [sys.executable, "-P", os.path.abspath(watcher.__file__), str(number)],
                 environ,
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, source, number),
                     (os.POSIX_SPAWN_DUP2, null, 0),
                     (os.POSIX_SPAWN_DUP2, target, 1),
                     (os.POSIX_SPAWN_DUP2, target, 2),
+                    (os.POSIX_SPAWN_DUP2, source, number),  # at last: the others may have this number
                 ],
                 setsid=True,
                 setsigmask=[],

@@ -24,10 +24,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 
 from taskfarmer_mpi import feed, hooks, watcher
 from taskfarmer_mpi.errors import OptionError
-from taskfarmer_mpi.news import Event, parse_kinds
 from taskfarmer_mpi.guardian import find_processes
 from taskfarmer_mpi.hooks import Hooks
 from taskfarmer_mpi.monitors import CommandMonitor, JSONLinesMonitor, OpenMetricsMonitor, own_path, parse_path
+from taskfarmer_mpi.news import Event, parse_kinds
 from taskfarmer_mpi.recovery import Recovery
 from taskfarmer_mpi.registry import Definition
 
