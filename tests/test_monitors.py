@@ -271,11 +271,12 @@ def test_a_monitor_is_no_task_and_holds_no_lock(site: Site) -> None:
     _define(site, idle="Monitor = own.Own")
     process = _farm(site, "-n", "1", *_named("idle"), site.tasklist(["sleep 1000"]))
     workdir = site.path / "tasks_workdir"
-    wait_for(lambda: (workdir / "logs" / "log_0").exists(), deadline=60, what="a running task")
+    wait_for(lambda: (workdir / "logs" / "log_0").exists(), deadline=60, what="a task")
     (farmer,) = (path.stem for path in (workdir / "farmers").glob("*.journal"))
     (monitor,) = wait_for(lambda: _watchers(site), deadline=30, what="the monitor's process")
-    tasks = find_processes(farmer, f"{workdir}/lock.{farmer}.tasks")
-    assert tasks
+    tasks = wait_for(
+        lambda: find_processes(farmer, f"{workdir}/lock.{farmer}.tasks"), deadline=30, what="the processes of the task"
+    )
     assert monitor not in tasks
     opened = [os.readlink(entry) for entry in Path(f"/proc/{monitor}/fd").iterdir()]
     assert not [target for target in opened if "lock" in target or "farmers" in target]
