@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -214,6 +215,19 @@ def test_a_class_of_the_users_own_gets_its_options_and_the_events(site: Site) ->
     assert said == [f"{kind} 0 hello" for kind in ("farmer_start", "task_start", "task_end", "farmer_end")]
 
 
+def test_the_class_in_the_documentation_works(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "monitors.md").read_text()
+    found = re.search(r"    class Tally:.*?(?=\n    \[tally\])", page, re.DOTALL)
+    assert found is not None
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(found[0]), names)
+    monitor = names["Tally"](path=str(tmp_path / "tally"))
+    for event in (EVENT, TASK_END, TASK_END):
+        monitor.handle(event)
+    monitor.tick()
+    assert (tmp_path / "tally").read_text() == "2\n"
+
+
 # -- monitors that misbehave ----------------------------------------------------------------------
 
 
@@ -273,7 +287,8 @@ def test_a_monitor_is_no_task_and_holds_no_lock(site: Site) -> None:
     workdir = site.path / "tasks_workdir"
     wait_for(lambda: (workdir / "logs" / "log_0").exists(), deadline=60, what="a task")
     (farmer,) = (path.stem for path in (workdir / "farmers").glob("*.journal"))
-    (monitor,) = wait_for(lambda: _watchers(site), deadline=30, what="the monitor's process")
+    wait_for(lambda: (site.path / "own.txt").exists(), deadline=30, what="a monitor that is made")
+    (monitor,) = _watchers(site)
     tasks = wait_for(
         lambda: find_processes(farmer, f"{workdir}/lock.{farmer}.tasks"), deadline=30, what="the processes of the task"
     )
