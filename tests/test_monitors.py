@@ -42,7 +42,7 @@ EVENT = Event(
     ranks=5,
     job="77",
     slots=2,
-    workdir='/work/a "quoted" \\ name',
+    workdir='/data/a "quoted" \\ name',
     tasks=10,
 )
 TASK_END = replace(
