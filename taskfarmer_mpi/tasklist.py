@@ -11,7 +11,8 @@ import hashlib
 import os
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -220,3 +221,18 @@ def _read_text(path: Path) -> bytes:
         line = data.count(b"\n", 0, nul) + 1
         raise UserError(f"{path}:{line}: a NUL byte; a tasklist is text with one command per line")
     return data
+
+
+def read_some_lines(path: Path, ids: Collection[int]) -> dict[int, str]:
+    """Return those task lines of a tasklist, by ID; it is read no further than the last one needs.
+
+    Raises
+    ------
+    UserError
+        As `read_task_lines`.
+    """
+    if not ids:
+        return {}
+    data = _read_text(path)
+    spans = islice(enumerate(_task_spans(data)), max(ids) + 1)
+    return {i: data[start:end].decode("utf-8", "surrogateescape") for i, (start, end) in spans if i in ids}

@@ -1,0 +1,95 @@
+"""Tasks that failed: which, why, and what their logs say last."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskfarmer_mpi.causes import describe_cause
+from taskfarmer_mpi.history import Attempt
+from taskfarmer_mpi.journal import Identity
+from taskfarmer_mpi.lists import parse_task
+from taskfarmer_mpi.wording import last_lines
+from taskfarmer_mpi.workdir import Workdir, open_file, read_file
+
+_LOG_TAIL = 8 * 1024
+_LINE_GUESS = 2 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that failed; what no journal tells is None."""
+
+    task: int
+    cause: str
+    exit_code: int | None
+    """Exit code, or minus the number of the signal that ended it."""
+    farmer: str | None
+    host: str | None
+    rank: int | None
+    slot: int | None
+    begin: float | None
+    """[s since the epoch]"""
+    end: float | None
+    """[s since the epoch]"""
+    command: str
+    log: str
+    log_tail: list[str]
+
+
+def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
+    """Return the last tasks on the list of the failed ones with their texts, the oldest first."""
+    size = workdir.failed.stat().st_size if workdir.failed.exists() else 0
+    data = read_file(workdir.failed, max(0, size - (count + 1) * _LINE_GUESS)) or b""
+    lines = data[: data.rfind(b"\n") + 1].split(b"\n")[-count - 1 : -1] if count else []
+    tasks = [task for line in lines if (task := parse_task(line)) is not None]
+    return {task.id: task.text for task in tasks}
+
+
+def tell_failure(
+    workdir: Workdir, task: int, command: str, who: Identity | None, run: Attempt | None, lines: int
+) -> Failure:
+    """Return what is known of a failed task.
+
+    Parameters
+    ----------
+    workdir
+        Where its log is.
+    task, command
+        The task.
+    who, run
+        The farmer that ran it and its last run; None if no journal tells.
+    lines
+        How many of the last lines of the log to quote.
+    """
+    head, tail = read_log(workdir.log(task))
+    return Failure(
+        task=task,
+        cause=describe_cause(run.returncode if run else None, head),
+        exit_code=run.returncode if run else None,
+        farmer=who.farmer if who else None,
+        host=who.host if who else None,
+        rank=who.rank if who else None,
+        slot=run.slot if run else None,
+        begin=run.begin if run else None,
+        end=run.end if run else None,
+        command=command,
+        log=str(workdir.log(task)),
+        log_tail=last_lines(tail, lines),
+    )
+
+
+def read_log(path: Path) -> tuple[bytes, bytes]:
+    """Return the first and the last bytes of a task's log; nothing if it cannot be read."""
+    try:
+        fd = open_file(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b"", b""
+    with open(fd, "rb") as file, suppress(OSError):
+        size = os.fstat(fd).st_size
+        head = file.read(512)
+        file.seek(max(0, size - _LOG_TAIL))
+        return head, file.read(_LOG_TAIL)
+    return b"", b""

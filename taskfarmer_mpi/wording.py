@@ -1,0 +1,67 @@
+"""Numbers, times and foreign text as people read them."""
+
+from __future__ import annotations
+
+import time
+
+_UNITS = ((86400.0, "d", 3600.0, "h"), (3600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
+
+
+def say_duration(seconds: float) -> str:
+    """Return a duration [s] in one or two units: `20 ms`, `3.5 s`, `12 min 4 s`, `2 d 3 h`."""
+    if round(seconds, 1) < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    for size, unit, small, small_unit in _UNITS:
+        count = round(seconds / small)
+        whole, rest = divmod(count, round(size / small))
+        if whole:
+            return f"{whole:,} {unit} {rest} {small_unit}" if rest else f"{whole:,} {unit}"
+    raise AssertionError("unreachable: a minute is the smallest of these units")
+
+
+def say_time(moment: float, now: float) -> str:
+    """Return a time of day [s since the epoch], with its date if that is not today's."""
+    local = time.localtime(moment)
+    is_today = local[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", local)
+
+
+def say_rate(rate: float) -> str:
+    """Return a rate [1/s] in the unit in which it is easy to read."""
+    for factor, unit in ((1.0, "s"), (60.0, "min"), (3600.0, "h")):
+        if rate * factor >= 1 or unit == "h":
+            value = rate * factor
+            return f"{value:,.0f}/{unit}" if value >= 100 else f"{value:.3g}/{unit}"
+    raise AssertionError("unreachable: the last unit takes every rate")
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return a number of things: `1 task`, `1,200 tasks`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def make_printable(text: str) -> str:
+    """Return text without what a terminal would obey: control characters are shown as escapes, tabs as blanks."""
+    return "".join(" " if char == "\t" else char if char.isprintable() or char == " " else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 0x100 else "\N{REPLACEMENT CHARACTER}"
+
+
+def last_lines(data: bytes, count: int, width: int = 200) -> list[str]:
+    """Return the last lines of a log that are not blank, printable and shortened, the oldest first.
+
+    A line that a progress bar redrew with carriage returns is shown as it was at last.
+    """
+    lines = [line.rstrip().rpartition(b"\r")[2].decode("utf-8", "replace") for line in data.split(b"\n")]
+    return [shorten(make_printable(line), width) for line in lines if line.strip()][-count:] if count else []
+
+
+def shorten(text: str, width: int) -> str:
+    """Return at most `width` characters of a text; an ellipsis stands for what is left out."""
+    return text if len(text) <= width else text[: width - 1] + "…"
