@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 
-from taskfarmer_mpi.commands.shared import add_workdir, count, painter, seconds
+from taskfarmer_mpi.console import add_workdir, count, painter, seconds
 from taskfarmer_mpi.observer import Observer
 from taskfarmer_mpi.screen import draw_status
 from taskfarmer_mpi.workdir import Workdir

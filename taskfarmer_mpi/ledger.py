@@ -1,0 +1,174 @@
+"""The last run of each task, from the journals of all farmers; a task costs 37 bytes."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.history import Attempt, FarmerHistory, Outcome, read_histories
+from taskfarmer_mpi.prepare import Stored, read_config
+from taskfarmer_mpi.texts import TaskTexts
+from taskfarmer_mpi.whereabouts import MAX_ID, Place, Whereabouts
+from taskfarmer_mpi.workdir import Workdir
+
+_OUTCOMES = list(Outcome)
+
+
+class TaskState(Enum):
+    """Where a task is in its life."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    RUNNING = "running"
+    TAKEN = "taken"
+    TO_DO = "to do"
+    NOBODY = "nobody"
+
+
+_STATES = {
+    Place.NOWHERE: TaskState.NOBODY,
+    Place.TO_DO: TaskState.TO_DO,
+    Place.HELD: TaskState.TAKEN,
+    Place.FINISHED: TaskState.FINISHED,
+    Place.FAILED: TaskState.FAILED,
+}
+
+
+class Ledger:
+    """State and last run of each task."""
+
+    def __init__(self, histories: list[FarmerHistory], places: bytearray, texts: TaskTexts) -> None:
+        """Take the places of the tasks; `see` adds their runs.
+
+        Parameters
+        ----------
+        histories
+            The farmers; runs name them by their number here.
+        places
+            The `Place` of each task.
+        texts
+            Their commands.
+        """
+        self.histories = histories
+        self.texts = texts
+        self._places = places
+        self._farmer = array("i")
+        self._slot = array("i")
+        self._begin = array("d")
+        self._end = array("d")
+        self._code = array("i")
+        self._attempts = array("I")
+        self._outcome = bytearray()
+        self._grow(len(places))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _grow(self, count: int) -> None:
+        missing = count - len(self._farmer)
+        if missing > 0:
+            for column, value in ((self._farmer, -1), (self._slot, 0), (self._code, 0), (self._attempts, 0)):
+                column.extend(array(column.typecode, [value]) * missing)
+            for times in (self._begin, self._end):
+                times.extend(array("d", [-math.inf]) * missing)
+            self._outcome.extend(bytes(missing))
+            self._places.extend(bytes(count - len(self._places)))
+
+    def see(self, farmer: int, run: Attempt) -> None:
+        """Take a run into account; the one that began last counts."""
+        task = run.task_id
+        if not 0 <= task <= MAX_ID:
+            return
+        if task >= len(self._farmer):
+            self._grow(task + 1)
+        self._attempts[task] += 1
+        if run.begin >= self._begin[task]:
+            self._farmer[task] = farmer
+            self._slot[task] = run.slot
+            self._begin[task] = run.begin
+            self._end[task] = math.nan if run.end is None else run.end
+            self._code[task] = 0 if run.returncode is None else run.returncode
+            self._outcome[task] = _OUTCOMES.index(run.outcome)
+
+    def attempts(self, task: int) -> int:
+        """Return how many runs of a task the journals have."""
+        return self._attempts[task]
+
+    def farmer(self, task: int) -> FarmerHistory | None:
+        """Return the farmer of the last run of a task; None if no journal has one."""
+        number = self._farmer[task]
+        return None if number < 0 else self.histories[number]
+
+    def last_run(self, task: int) -> Attempt | None:
+        """Return the last run of a task; None if no journal has one."""
+        if not self._attempts[task]:
+            return None
+        end = self._end[task]
+        outcome = _OUTCOMES[self._outcome[task]]
+        code = None if math.isnan(end) else self._code[task]
+        return Attempt(task, self._slot[task], self._begin[task], None if math.isnan(end) else end, code, outcome)
+
+    def state(self, task: int) -> TaskState:
+        """Return where a task is in its life."""
+        state = _STATES[Place(self._places[task])]
+        is_running = state is TaskState.TAKEN and self._attempts[task] and _OUTCOMES[self._outcome[task]] is Outcome.RUNNING
+        return TaskState.RUNNING if is_running else state
+
+    def in_order_of_ends(self) -> list[int]:
+        """Return all tasks, sorted by when their last runs ended; those without one come first."""
+        ends = self._end
+        return sorted(range(len(ends)), key=lambda task: ends[task] if ends[task] == ends[task] else math.inf)
+
+
+def read_ledger(workdir: Workdir, see: Callable[[int, Attempt], None] | None = None) -> tuple[Ledger, list[str]]:
+    """Read the histories of all farmers.
+
+    Parameters
+    ----------
+    workdir
+        Whose.
+    see
+        Gets each run, too, with the number of its farmer.
+
+    Returns
+    -------
+    The ledger, and what could not be read and why.
+
+    Raises
+    ------
+    FarmError
+        If a list cannot be read.
+    """
+    stored, troubles = _read_config(workdir)
+    whereabouts = Whereabouts(workdir)
+    try:
+        whereabouts.look(stored.tasks if stored else 0)
+        histories, unread = read_histories(workdir)
+        is_plain_list = stored is not None and stored.handler == "default"
+        texts = TaskTexts(workdir, Path(stored.tasklist) if stored and is_plain_list else None)
+    except OSError as error:
+        raise FarmError(f"{error.filename or workdir.path}: cannot read: {error.strerror}") from error
+    ledger = Ledger(histories, whereabouts.places, texts)
+    troubles += unread or whereabouts.troubles
+    for number, history in enumerate(histories):
+        try:
+            for run in history.attempts():
+                ledger.see(number, run)
+                if see is not None:
+                    see(number, run)
+        except OSError as error:
+            troubles.append(f"{history.path}: cannot read: {error.strerror}")
+        except (KeyError, TypeError) as error:
+            troubles.append(f"{history.path}: a record without what belongs to it ({error}); read up to there")
+    return ledger, troubles
+
+
+def _read_config(workdir: Workdir) -> tuple[Stored | None, list[str]]:
+    try:
+        return read_config(workdir), []
+    except UserError as error:
+        return None, [str(error)]
