@@ -66,7 +66,7 @@ class Glance:
         OSError
             If the journal cannot be read.
         """
-        with self._opened() as file:
+        with self.opened() as file:
             file.seek(self._offset)
             while block := file.read(_BLOCK):
                 whole = block.rfind(b"\n") + 1
@@ -130,7 +130,7 @@ class Glance:
 
     def _blocks_from_the_end(self, size: int = _BLOCK) -> Iterator[bytes]:
         """Yield blocks of whole lines, the last one first, of what `advance` has seen."""
-        with self._opened() as file:
+        with self.opened() as file:
             end = self._offset
             while end > 0:
                 start = max(0, end - size)
@@ -144,7 +144,8 @@ class Glance:
                 end = start + cut
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
+    def opened(self) -> Iterator[BinaryIO]:
+        """Have the journal open, also if it is closed meanwhile."""
         try:
             fd = open_file(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -152,3 +153,14 @@ class Glance:
             fd = open_file(self.path, os.O_RDONLY)
         with open(fd, "rb") as file:
             yield file
+
+
+def last_moment(path: Path) -> float | None:
+    """Return the time of a journal's last whole record, by the farmer's clock [s since the epoch]; None if it has none."""
+    glance = Glance(path)
+    with glance.opened() as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL))
+        lines = file.read().split(b"\n")[:-1]
+    records = (record for line in reversed(lines) if (record := parse_record(line)) is not None)
+    return next((float(record["t"]) for record in records if "t" in record), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
@@ -118,21 +118,39 @@ class Ledger:
         is_running = state is TaskState.TAKEN and self._attempts[task] and _OUTCOMES[self._outcome[task]] is Outcome.RUNNING
         return TaskState.RUNNING if is_running else state
 
+    def ended_runs(self) -> Iterator[tuple[int, float, float, int]]:
+        """Yield task, begin [s since the epoch], duration [s] and return code of the last runs that came to an end."""
+        ended = (_OUTCOMES.index(Outcome.FINISHED), _OUTCOMES.index(Outcome.FAILED))
+        rows = zip(self._begin, self._end, self._code, self._attempts, self._outcome, strict=True)
+        for task, (begin, end, code, attempts, outcome) in enumerate(rows):
+            if attempts and outcome in ended:
+                yield task, begin, max(end - begin, 0.0), code
+
+    def count(self, state: TaskState) -> int:
+        """Return how many tasks are in a state."""
+        if state in (TaskState.RUNNING, TaskState.TAKEN):
+            return sum(self.state(task) is state for task in range(len(self)) if self._places[task] == Place.HELD)
+        return sum(self._places.count(place) for place, named in _STATES.items() if named is state)
+
     def in_order_of_ends(self) -> list[int]:
         """Return all tasks, sorted by when their last runs ended; those without one come first."""
         ends = self._end
         return sorted(range(len(ends)), key=lambda task: ends[task] if ends[task] == ends[task] else math.inf)
 
 
-def read_ledger(workdir: Workdir, see: Callable[[int, Attempt], None] | None = None) -> tuple[Ledger, list[str]]:
+Watcher = Callable[[int, Attempt], None]
+"""Gets each run, with the number of its farmer."""
+
+
+def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher] | None = None) -> tuple[Ledger, list[str]]:
     """Read the histories of all farmers.
 
     Parameters
     ----------
     workdir
         Whose.
-    see
-        Gets each run, too, with the number of its farmer.
+    watch
+        Returns who else wants to see the runs, given the farmers.
 
     Returns
     -------
@@ -154,6 +172,7 @@ def read_ledger(workdir: Workdir, see: Callable[[int, Attempt], None] | None = N
         raise FarmError(f"{error.filename or workdir.path}: cannot read: {error.strerror}") from error
     ledger = Ledger(histories, whereabouts.places, texts)
     troubles += unread or whereabouts.troubles
+    see = watch(histories) if watch else None
     for number, history in enumerate(histories):
         try:
             for run in history.attempts():

@@ -8,11 +8,11 @@ _UNITS = ((86400.0, "d", 3600.0, "h"), (3600.0, "h", 60.0, "min"), (60.0, "min",
 
 
 def say_duration(seconds: float) -> str:
-    """Return a duration [s] in one or two units: `20 ms`, `3.5 s`, `12 min 4 s`, `2 d 3 h`."""
-    if round(seconds, 1) < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    if round(seconds, 1) < 10:
-        return f"{seconds:.1f} s"
+    """Return a duration [s] in one or two units: `20 ms`, `0.25 s`, `3.5 s`, `12 min 4 s`, `2 d 3 h`."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 9.95:
+        return f"{seconds:.{2 if seconds < 0.995 else 1}f}".rstrip("0").rstrip(".") + " s"
     if round(seconds) < 60:
         return f"{seconds:.0f} s"
     for size, unit, small, small_unit in _UNITS:
