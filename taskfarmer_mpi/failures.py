@@ -12,7 +12,7 @@ from taskfarmer_mpi.history import Attempt
 from taskfarmer_mpi.journal import Identity
 from taskfarmer_mpi.lists import parse_task
 from taskfarmer_mpi.wording import last_lines
-from taskfarmer_mpi.workdir import Workdir, open_file, read_file
+from taskfarmer_mpi.workdir import Workdir, open_file, read_file, reading
 
 _LOG_TAIL = 8 * 1024
 _LINE_GUESS = 2 * 1024
@@ -41,8 +41,9 @@ class Failure:
 
 def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
     """Return the last tasks on the list of the failed ones with their texts, the oldest first."""
-    size = workdir.failed.stat().st_size if workdir.failed.exists() else 0
-    data = read_file(workdir.failed, max(0, size - (count + 1) * _LINE_GUESS)) or b""
+    with reading(workdir.failed):
+        size = workdir.failed.stat().st_size if workdir.failed.exists() else 0
+        data = read_file(workdir.failed, max(0, size - (count + 1) * _LINE_GUESS)) or b""
     lines = data[: data.rfind(b"\n") + 1].split(b"\n")[-count - 1 : -1] if count else []
     tasks = [task for line in lines if (task := parse_task(line)) is not None]
     return {task.id: task.text for task in tasks}

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history import Attempt, FarmerHistory, Outcome, read_histories
 from taskfarmer_mpi.prepare import Stored, read_config
 from taskfarmer_mpi.texts import TaskTexts
 from taskfarmer_mpi.whereabouts import MAX_ID, Place, Whereabouts
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.workdir import Workdir, reading
 
 _OUTCOMES = list(Outcome)
 
@@ -163,13 +163,11 @@ def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher
     """
     stored, troubles = _read_config(workdir)
     whereabouts = Whereabouts(workdir)
-    try:
-        whereabouts.look(stored.tasks if stored else 0)
-        histories, unread = read_histories(workdir)
-        is_plain_list = stored is not None and stored.handler == "default"
+    whereabouts.look(stored.tasks if stored else 0)
+    histories, unread = read_histories(workdir)
+    is_plain_list = stored is not None and stored.handler == "default"
+    with reading(workdir.path):
         texts = TaskTexts(workdir, Path(stored.tasklist) if stored and is_plain_list else None)
-    except OSError as error:
-        raise FarmError(f"{error.filename or workdir.path}: cannot read: {error.strerror}") from error
     ledger = Ledger(histories, whereabouts.places, texts)
     troubles += unread or whereabouts.troubles
     see = watch(histories) if watch else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.failures import Failure, last_failed, tell_failure
 from taskfarmer_mpi.glance import Glance
 from taskfarmer_mpi.history import Attempt, FarmerHistory, FarmerState, Outcome, read_histories
@@ -50,13 +50,10 @@ class Observer:
         """
         warnings: list[str] = []
         stored = _read_config(self._workdir, warnings)
-        try:
-            failed = last_failed(self._workdir, failures)
-            self._whereabouts.look(stored.tasks if stored else 0, failed.keys())
-            now = time.time()
-            histories, troubles = read_histories(self._workdir)
-        except OSError as error:
-            raise FarmError(f"{error.filename or self._workdir.path}: cannot read: {error.strerror}") from error
+        failed = last_failed(self._workdir, failures)
+        self._whereabouts.look(stored.tasks if stored else 0, failed.keys())
+        now = time.time()
+        histories, troubles = read_histories(self._workdir)
         warnings += troubles or self._whereabouts.troubles
         pairs = [(history, glance) for history in histories if (glance := self._glance(history)) is not None]
         running = self._running(pairs, stored)

@@ -16,7 +16,7 @@ from pathlib import Path
 from taskfarmer_mpi.glance import Glance
 from taskfarmer_mpi.journal import all_journals
 from taskfarmer_mpi.lists import ids_in
-from taskfarmer_mpi.workdir import Workdir, open_file, read_file
+from taskfarmer_mpi.workdir import Workdir, open_file, read_file, reading
 
 MAX_ID = 2**27
 """IDs beyond this one are not believed: a damaged list must not cost gigabytes."""
@@ -44,11 +44,15 @@ class _Followed:
 
     def news(self) -> tuple[bytes, bool]:
         """Return the whole lines since the last call, and whether the list was replaced and these are all it has."""
-        try:
-            fd = open_file(self.path, os.O_RDONLY)
-        except FileNotFoundError:
-            was_there, self._offset = self._offset > 0, 0
-            return b"", was_there
+        with reading(self.path):
+            try:
+                fd = open_file(self.path, os.O_RDONLY)
+            except FileNotFoundError:
+                was_there, self._offset = self._offset > 0, 0
+                return b"", was_there
+            return self._news(fd)
+
+    def _news(self, fd: int) -> tuple[bytes, bool]:
         with open(fd, "rb") as file:
             status = os.fstat(fd)
             is_new = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
@@ -91,7 +95,7 @@ class Whereabouts:
 
         Raises
         ------
-        OSError
+        FarmError
             If a list cannot be read.
         """
         self.places = self._look(known, wanted)
@@ -116,7 +120,7 @@ class Whereabouts:
         return found
 
     def _look(self, known: int, wanted: Collection[int]) -> bytearray:
-        to_do = [read_file(path) or b"" for path in (self._workdir.toprocess, self._workdir.added)]
+        to_do = [_read_list(path) for path in (self._workdir.toprocess, self._workdir.added)]
         self._read_journals(wanted)
         self._read_outcomes()
         places = bytearray(self._recorded)
@@ -145,6 +149,11 @@ class Whereabouts:
             news = {place: followed.news() for place, followed in self._lists.items()}
         for place, (data, _) in news.items():
             _mark(self._recorded, ids_in(data), place, is_stronger=True)
+
+
+def _read_list(path: Path) -> bytes:
+    with reading(path):
+        return read_file(path) or b""
 
 
 def _mark(places: bytearray, ids: Iterable[int], place: Place, *, is_stronger: bool = False) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.errors import FarmError, UserError
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -61,6 +61,15 @@ def temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
         os.close(fd)
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in a `FarmError` which file it is that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise FarmError(f"{path}: cannot read: {error.strerror}") from error
 
 
 class Workdir:
