@@ -13,6 +13,8 @@ SHORT = 0.1
 """Tasks shorter than this spend most of their time on their start [s]."""
 WORTH_SAYING = 0.05
 """A part of the slot time from which on it is worth a word."""
+MANY_FAILURES = 0.1
+"""A part of the tasks from which on their failure is said before all else."""
 _SLOTS_TRIED = 2**16
 _TASKS_TRIED = 200_000
 
@@ -173,9 +175,11 @@ def advise_failures(facts: Facts) -> Advice | None:
         return None
     by_number = facts.failed / facts.ended
     by_time = facts.failed_time / facts.busy_time if facts.busy_time else 0.0
-    share = round(100 * by_number)
-    text = f"{count_of(facts.failed, 'task')} of {facts.ended:,} ({share} %) failed, most often with {facts.main_cause}."
-    return Advice(max(by_time, by_number if by_number >= 2 * WORTH_SAYING else 0.0), text)
+    text = (
+        f"{count_of(facts.failed, 'task')} of {facts.ended:,} ({100 * by_number:.0f} %) failed, most often with"
+        f" {facts.main_cause}."
+    )
+    return Advice(1 + by_number if by_number >= MANY_FAILURES else by_time, text)
 
 
 def advise_spoilt(facts: Facts) -> Advice | None:
