@@ -297,3 +297,13 @@ def test_a_list_that_cannot_be_read_is_one_line_and_exit_code_75(site: Site) -> 
     process.succeed(60, code=75)
     assert len(process.stderr.splitlines()) == 1
     assert "toprocess: cannot read: Is a directory" in process.stderr
+
+
+def test_status_and_tables_need_no_mpi(site: Site, python_without_mpi: Path) -> None:
+    workdir = make_farm(site.path, ["true", "true"]).workdir
+    ctl = (python_without_mpi, "-m", "taskfarmer_mpi.ctl")
+    status = site.start(*ctl, "status", workdir.path)
+    status.succeed(60)
+    assert "2 to do" in status.stdout
+    site.start(*ctl, "export", "--csv", "table", workdir.path).succeed(60)
+    assert len((site.path / "table").read_text().splitlines()) == 3
