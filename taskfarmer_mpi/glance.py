@@ -66,7 +66,7 @@ class Glance:
         OSError
             If the journal cannot be read.
         """
-        with self.opened() as file:
+        with self._opened() as file:
             file.seek(self._offset)
             while block := file.read(_BLOCK):
                 whole = block.rfind(b"\n") + 1
@@ -92,16 +92,16 @@ class Glance:
         if wanted and ended > finished:
             for match in _FAILURES.finditer(block):
                 record = parse_record(match[0])
-                if record is not None and record["id"] in wanted:
+                if record is not None and record.get("id") in wanted:
                     self.failures[record["id"]] = record
 
     def _move(self, record: Record | None) -> None:
         if record is None:
             return
         if record["ev"] == "taken":
-            self.held.update(record["ids"])
+            self.held.update(record.get("ids", ()))
         elif record["ev"] == "given":
-            self.held.difference_update(record["ids"])
+            self.held.difference_update(record.get("ids", ()))
         else:
             self.has_left = True
 
@@ -120,7 +120,7 @@ class Glance:
                 elif task_id in ended:
                     ended.discard(task_id)
                 elif (record := parse_record(match[0])) is not None:
-                    found.append(Started(task_id, record["slot"], record["t"]))
+                    found.append(Started(task_id, record.get("slot", 0), record.get("t", 0.0)))
         return found[: max(count, 0)]
 
     def recent_ends(self) -> tuple[list[float], bool]:
@@ -130,7 +130,7 @@ class Glance:
 
     def _blocks_from_the_end(self, size: int = _BLOCK) -> Iterator[bytes]:
         """Yield blocks of whole lines, the last one first, of what `advance` has seen."""
-        with self.opened() as file:
+        with self._opened() as file:
             end = self._offset
             while end > 0:
                 start = max(0, end - size)
@@ -144,8 +144,7 @@ class Glance:
                 end = start + cut
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Have the journal open, also if it is closed meanwhile."""
+    def _opened(self) -> Iterator[BinaryIO]:
         try:
             fd = open_file(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -153,14 +152,3 @@ class Glance:
             fd = open_file(self.path, os.O_RDONLY)
         with open(fd, "rb") as file:
             yield file
-
-
-def last_moment(path: Path) -> float | None:
-    """Return the time of a journal's last whole record, by the farmer's clock [s since the epoch]; None if it has none."""
-    glance = Glance(path)
-    with glance.opened() as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL))
-        lines = file.read().split(b"\n")[:-1]
-    records = (record for line in reversed(lines) if (record := parse_record(line)) is not None)
-    return next((float(record["t"]) for record in records if "t" in record), None)

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.journal import OPEN_SUFFIX, Identity, Record, all_journals, read_identity, read_records
+from taskfarmer_mpi.journal import (
+    OPEN_SUFFIX,
+    Identity,
+    Record,
+    all_journals,
+    read_identity,
+    read_last_records,
+    read_records,
+)
 from taskfarmer_mpi.locks import LifeLock
 from taskfarmer_mpi.workdir import Workdir
 
@@ -71,6 +79,11 @@ class FarmerHistory:
         records = read_records(self.path)
         next(records, None)
         return records
+
+    def last_moment(self) -> float:
+        """Return when it wrote its last record, by rank 0's clock [s since the epoch]."""
+        moments: list[float] = [record["t"] for record in read_last_records(self.path) if "t" in record]
+        return max([self.born, *(moment + self.identity.clock_offset for moment in moments)])
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield its runs: those that ended in the order of their ends, then those whose end nobody saw."""

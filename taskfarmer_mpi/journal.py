@@ -33,6 +33,8 @@ from taskfarmer_mpi.workdir import open_file, write_all
 
 FORMAT = 1
 _decode = json.JSONDecoder().decode
+_LAST = 16 * 1024
+"""How much of a journal's end `read_last_records` looks at [bytes]."""
 OPEN_SUFFIX = ".journal"
 CLOSED_SUFFIX = ".closed"
 
@@ -188,6 +190,18 @@ def read_records(path: Path) -> Iterator[Record]:
             record = parse_record(line) if line.endswith(b"\n") else None
             if record is not None:
                 yield record
+
+
+def read_last_records(path: Path) -> list[Record]:
+    """Return the last whole records of a journal, also if it is closed meanwhile, without reading all of it."""
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except FileNotFoundError:
+        fd = open_file(path.with_suffix(CLOSED_SUFFIX), os.O_RDONLY)
+    with open(fd, "rb") as file:
+        file.seek(max(0, os.fstat(fd).st_size - _LAST))
+        lines = file.read().split(b"\n")[:-1]
+    return [record for line in lines if (record := parse_record(line)) is not None]
 
 
 def read_identity(record: Record, path: Path) -> Identity:

@@ -155,7 +155,7 @@ def _lives(report: Report, numbers: list[int]) -> list[Bar]:
 
 def _label(report: Report, numbers: list[int]) -> str:
     first, last = (report.farmers[number].history.identity for number in (numbers[0], numbers[-1]))
-    name = f"rank {first.rank} · {shorten(make_printable(first.host), 20)}"
+    name = first.farmer if not first.alive_lock else f"rank {first.rank} · {shorten(make_printable(first.host), 20)}"
     if len(numbers) > 1:
         return f"{name} to rank {last.rank} · {shorten(make_printable(last.host), 20)}"
     return f"{name} · {count_of(first.slots, 'slot')}"

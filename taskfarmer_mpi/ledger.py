@@ -10,12 +10,15 @@ from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history import Attempt, FarmerHistory, Outcome, read_histories
+from taskfarmer_mpi.plain import read_plain_histories
 from taskfarmer_mpi.prepare import Stored, read_config
 from taskfarmer_mpi.texts import TaskTexts
 from taskfarmer_mpi.whereabouts import MAX_ID, Place, Whereabouts
 from taskfarmer_mpi.workdir import Workdir, reading
 
 _OUTCOMES = list(Outcome)
+NO_CODE = -(2**31)
+"""Stands for a return code that nobody knows: PyTaskFarmer does not keep them."""
 
 
 class TaskState(Enum):
@@ -91,7 +94,7 @@ class Ledger:
             self._slot[task] = run.slot
             self._begin[task] = run.begin
             self._end[task] = math.nan if run.end is None else run.end
-            self._code[task] = 0 if run.returncode is None else run.returncode
+            self._code[task] = NO_CODE if run.returncode is None else run.returncode
             self._outcome[task] = _OUTCOMES.index(run.outcome)
 
     def attempts(self, task: int) -> int:
@@ -109,7 +112,7 @@ class Ledger:
             return None
         end = self._end[task]
         outcome = _OUTCOMES[self._outcome[task]]
-        code = None if math.isnan(end) else self._code[task]
+        code = None if self._code[task] == NO_CODE else self._code[task]
         return Attempt(task, self._slot[task], self._begin[task], None if math.isnan(end) else end, code, outcome)
 
     def state(self, task: int) -> TaskState:
@@ -119,7 +122,10 @@ class Ledger:
         return TaskState.RUNNING if is_running else state
 
     def ended_runs(self) -> Iterator[tuple[int, float, float, int]]:
-        """Yield task, begin [s since the epoch], duration [s] and return code of the last runs that came to an end."""
+        """Yield the last runs that came to an end: task, begin [s since the epoch], duration [s], and return code.
+
+        What nobody knows the return code of has `NO_CODE`.
+        """
         ended = (_OUTCOMES.index(Outcome.FINISHED), _OUTCOMES.index(Outcome.FAILED))
         rows = zip(self._begin, self._end, self._code, self._attempts, self._outcome, strict=True)
         for task, (begin, end, code, attempts, outcome) in enumerate(rows):
@@ -165,11 +171,13 @@ def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher
     whereabouts = Whereabouts(workdir)
     whereabouts.look(stored.tasks if stored else 0)
     histories, unread = read_histories(workdir)
+    plain, undone = read_plain_histories(workdir)
+    histories += plain
     is_plain_list = stored is not None and stored.handler == "default"
     with reading(workdir.path):
         texts = TaskTexts(workdir, Path(stored.tasklist) if stored and is_plain_list else None)
     ledger = Ledger(histories, whereabouts.places, texts)
-    troubles += unread or whereabouts.troubles
+    troubles += [*(unread or whereabouts.troubles), *undone]
     see = watch(histories) if watch else None
     for number, history in enumerate(histories):
         try:

@@ -179,7 +179,7 @@ def _long_task(task: LongTask) -> dict[str, Any]:
         "duration": say_duration(task.duration),
         "task": task.task,
         "host": make_printable(task.host),
-        "outcome": describe_cause(task.returncode) if task.returncode else "finished",
+        "outcome": "finished" if task.returncode == 0 else describe_cause(task.returncode),
         "command": shorten(make_printable(task.command), COMMAND),
     }
 

@@ -13,9 +13,8 @@ from taskfarmer_mpi.advice import Facts, Tail, choose_advice, find_tail
 from taskfarmer_mpi.axis import Axis
 from taskfarmer_mpi.causes import describe_cause
 from taskfarmer_mpi.failures import Failure, tell_failure
-from taskfarmer_mpi.glance import last_moment
 from taskfarmer_mpi.history import Attempt, FarmerHistory, FarmerState, Outcome
-from taskfarmer_mpi.ledger import Ledger, TaskState, Watcher, read_ledger
+from taskfarmer_mpi.ledger import NO_CODE, Ledger, TaskState, Watcher, read_ledger
 from taskfarmer_mpi.packing import BINS, Packing
 from taskfarmer_mpi.workdir import Workdir
 
@@ -36,7 +35,8 @@ class LongTask:
     duration: float
     """[s]"""
     host: str
-    returncode: int
+    returncode: int | None
+    """None if nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,7 @@ def _left(history: FarmerHistory, now: float) -> float:
     """Return when a farmer was seen last [s since the epoch]."""
     if history.state in (FarmerState.ALIVE, FarmerState.UNKNOWN):
         return max(now, history.born)
-    moment = last_moment(history.path)
-    return history.born if moment is None else max(moment + history.identity.clock_offset, history.born)
+    return history.last_moment()
 
 
 def make_report(workdir: Workdir) -> Report:
@@ -222,13 +221,14 @@ def _longest(ledger: Ledger, runs: _Runs) -> list[LongTask]:
         task = runs.tasks[i]
         history = ledger.farmer(task)
         host = history.identity.host if history else ""
-        lines.append(LongTask(task, ledger.texts[task], runs.durations[i], host, runs.codes[i]))
+        code = None if runs.codes[i] == NO_CODE else runs.codes[i]
+        lines.append(LongTask(task, ledger.texts[task], runs.durations[i], host, code))
     return lines
 
 
 def _causes(runs: _Runs) -> list[tuple[str, int]]:
     counts = Counter(code for code in runs.codes if code)
-    return [(describe_cause(code), count) for code, count in counts.most_common()]
+    return [(describe_cause(None if code == NO_CODE else code), count) for code, count in counts.most_common()]
 
 
 def _failures(ledger: Ledger, workdir: Workdir) -> list[Failure]:

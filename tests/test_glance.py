@@ -7,7 +7,7 @@ from bigfarm import Shape, write_farm
 from fakes import Hand, make_farm
 
 from taskfarmer_mpi import glance
-from taskfarmer_mpi.glance import Glance, last_moment
+from taskfarmer_mpi.glance import Glance
 from taskfarmer_mpi.history import Outcome, read_histories
 from taskfarmer_mpi.journal import close_journal
 from taskfarmer_mpi.workdir import Workdir
@@ -33,7 +33,7 @@ def test_a_glance_agrees_with_every_line_of_the_journal(tmp_path: Path) -> None:
         assert found.held == {run.task_id for run in runs}
         assert found.has_left
         assert found.running() == []
-        assert last_moment(history.path) == pytest.approx(max(record["t"] for record in history.records()))
+        assert history.last_moment() == pytest.approx(max(record["t"] for record in history.records()))
 
 
 def test_what_runs_is_found_however_long_ago_it_began(tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""The runs of PyTaskFarmer farmers, as far as `timeline.json` tells: it has process, worker, times and text of each run.
+
+Nothing says which task it was or on which node: the text must do, and the lists say how the task ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.history import Attempt, FarmerHistory, FarmerState, Outcome
+from taskfarmer_mpi.journal import Identity
+from taskfarmer_mpi.lists import parse_task
+from taskfarmer_mpi.workdir import Workdir, read_file, reading
+
+_LARGEST = 256 * 1024 * 1024
+"""A timeline on one line is decoded as a whole, up to this size [bytes]."""
+_EMPTY = (b'"args": {}', b'"args":{}')
+"""What only PyTaskFarmer writes: an event without arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainHistory(FarmerHistory):
+    """What one PyTaskFarmer did."""
+
+    runs: tuple[Attempt, ...] = ()
+
+    def last_moment(self) -> float:
+        """Return when its last run ended [s since the epoch]."""
+        return max((run.end for run in self.runs if run.end is not None), default=self.born)
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Yield its runs."""
+        return iter(self.runs)
+
+
+def read_plain_histories(workdir: Workdir) -> tuple[list[PlainHistory], list[str]]:
+    """Return what PyTaskFarmers did, and what could not be read and why."""
+    try:
+        with reading(workdir.timeline):
+            data = read_file(workdir.timeline) or b""
+        events = [event for event in _events(data) if _is_run(event)]
+    except (FarmError, ValueError) as error:
+        reason = str(error) if isinstance(error, FarmError) else f"{workdir.timeline}: not a list of events: {error}"
+        return [], [f"{reason}; the runs of PyTaskFarmers in it are left out"]
+    if not events:
+        return [], []
+    tasks = _tasks_by_text(workdir)
+    farmers: dict[int, list[dict[str, Any]]] = {}
+    for event in sorted(events, key=itemgetter("ts")):
+        farmers.setdefault(event["pid"], []).append(event)
+    return [_history(workdir, pid, runs, tasks) for pid, runs in farmers.items()], []
+
+
+def _events(data: bytes) -> Iterable[dict[str, Any]]:
+    """Yield the events of PyTaskFarmers; those that were merged are one on a line, others all on one line."""
+    if data.startswith(b"[\n"):
+        lines = (line.strip().rstrip(b",") for line in data.split(b"\n"))
+        return [json.loads(line) for line in lines if any(empty in line for empty in _EMPTY)]
+    if len(data) > _LARGEST:
+        raise ValueError("too large")
+    events = json.loads(data) if data.strip() else []
+    if not isinstance(events, list):
+        raise ValueError("another kind of JSON")
+    return events
+
+
+def _is_run(event: object) -> bool:
+    return (
+        isinstance(event, dict)
+        and event.get("ph") == "X"
+        and event.get("args") == {}
+        and isinstance(event.get("name"), str)
+        and isinstance(event.get("pid"), int)
+        and all(isinstance(event.get(name), int | float) for name in ("ts", "dur"))
+    )
+
+
+def _tasks_by_text(workdir: Workdir) -> dict[str, deque[tuple[int, Outcome]]]:
+    found: dict[str, deque[tuple[int, Outcome]]] = {}
+    for path, outcome in ((workdir.finished, Outcome.FINISHED), (workdir.failed, Outcome.FAILED)):
+        with reading(path):
+            lines = (read_file(path) or b"").split(b"\n")[:-1]
+        for line in lines:
+            if (task := parse_task(line)) is not None:
+                found.setdefault(task.text, deque()).append((task.id, outcome))
+    return found
+
+
+def _history(
+    workdir: Workdir, pid: int, events: list[dict[str, Any]], tasks: dict[str, deque[tuple[int, Outcome]]]
+) -> PlainHistory:
+    slots: dict[object, int] = {}
+    runs = []
+    for event in events:
+        slot = slots.setdefault(str(event.get("tid")), len(slots))
+        of_text = tasks.get(event["name"])
+        if of_text:
+            task, outcome = of_text[0]
+            of_text.rotate(-1)  # the next run of the same text is that of the next task
+            begin = event["ts"] / 1e6
+            code = 0 if outcome is Outcome.FINISHED else None
+            runs.append(Attempt(task, slot, begin, begin + event["dur"] / 1e6, code, outcome))
+    name = f"PyTaskFarmer-{pid}"
+    identity = Identity(
+        farmer=name, host="?", pid=pid, rank=0, ranks=1, job="", slots=max(len(slots), 1), alive_lock="", task_lock=""
+    )
+    return PlainHistory(workdir.timeline, identity, events[0]["ts"] / 1e6, FarmerState.GONE, tuple(runs))
