@@ -132,6 +132,8 @@ def read_histories(workdir: Workdir) -> tuple[list[FarmerHistory], list[str]]:
             identity = read_identity(record, path)
         except FarmError as error:
             troubles.append(str(error))
+        except FileNotFoundError:
+            continue  # of a command that moved tasks, and had nothing in its hands when it ended
         except OSError as error:
             troubles.append(f"{path}: cannot read: {error.strerror}")
         else:

@@ -6,13 +6,12 @@ import math
 from array import array
 from collections.abc import Callable, Iterator
 from enum import Enum
-from pathlib import Path
 
+from taskfarmer_mpi.config import Stored, read_config
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history import Attempt, FarmerHistory, Outcome, read_histories
 from taskfarmer_mpi.plain import read_plain_histories
-from taskfarmer_mpi.prepare import Stored, read_config
-from taskfarmer_mpi.texts import TaskTexts
+from taskfarmer_mpi.texts import TaskTexts, count_tasks, plain_tasklist
 from taskfarmer_mpi.whereabouts import MAX_ID, Place, Whereabouts
 from taskfarmer_mpi.workdir import Workdir, reading
 
@@ -169,13 +168,13 @@ def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher
     """
     stored, troubles = _read_config(workdir)
     whereabouts = Whereabouts(workdir)
-    whereabouts.look(stored.tasks if stored else 0)
+    with reading(workdir.tasks_added):
+        whereabouts.look(count_tasks(workdir, stored))
     histories, unread = read_histories(workdir)
     plain, undone = read_plain_histories(workdir)
-    histories += plain
-    is_plain_list = stored is not None and stored.handler == "default"
+    histories = [*(history for history in histories if history.identity.slots), *plain]
     with reading(workdir.path):
-        texts = TaskTexts(workdir, Path(stored.tasklist) if stored and is_plain_list else None)
+        texts = TaskTexts(workdir, plain_tasklist(stored))
     ledger = Ledger(histories, whereabouts.places, texts)
     troubles += [*(unread or whereabouts.troubles), *undone]
     see = watch(histories) if watch else None

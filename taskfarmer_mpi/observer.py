@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from operator import attrgetter, itemgetter
-from pathlib import Path
 
+from taskfarmer_mpi.config import Stored, read_config
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.failures import Failure, last_failed, tell_failure
 from taskfarmer_mpi.glance import Glance
 from taskfarmer_mpi.history import Attempt, FarmerHistory, FarmerState, Outcome, read_histories
-from taskfarmer_mpi.prepare import Stored, read_config
 from taskfarmer_mpi.status import FORMAT, Counts, FarmerStatus, RunningTask, Status
-from taskfarmer_mpi.tasklist import read_some_lines
+from taskfarmer_mpi.texts import count_tasks, read_some_texts
 from taskfarmer_mpi.whereabouts import Place, Whereabouts
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.workdir import Workdir, reading
 
 WINDOW = 60.0
 """The rate is that of this last time [s], or of a longer one in which a farmer ended `ENOUGH` runs."""
@@ -51,11 +49,13 @@ class Observer:
         warnings: list[str] = []
         stored = _read_config(self._workdir, warnings)
         failed = last_failed(self._workdir, failures)
-        self._whereabouts.look(stored.tasks if stored else 0, failed.keys())
+        self._whereabouts.look(count_tasks(self._workdir, stored), failed.keys())
         now = time.time()
         histories, troubles = read_histories(self._workdir)
         warnings += troubles or self._whereabouts.troubles
-        pairs = [(history, glance) for history in histories if (glance := self._glance(history)) is not None]
+        # One without slots is a command that moves tasks: of interest only if it died at that.
+        seen = [history for history in histories if history.identity.slots or history.state is not FarmerState.ALIVE]
+        pairs = [(history, glance) for history in seen if (glance := self._glance(history)) is not None]
         running = self._running(pairs, stored)
         farmers = [self._farmer(history, glance, running, now) for history, glance in pairs]
         counts = self._count(len(running))
@@ -109,10 +109,9 @@ class Observer:
 
     def _commands_of(self, tasks: set[int], stored: Stored | None) -> dict[int, str]:
         """Return the commands of tasks as far as they can be known without a tasklist handler."""
-        missing = tasks - self._commands.keys()
-        if missing and stored is not None and stored.handler == "default":
-            with suppress(UserError):
-                self._commands = read_some_lines(Path(stored.tasklist), tasks)
+        if not tasks <= self._commands.keys():
+            with reading(self._workdir.tasks_added):
+                self._commands = read_some_texts(self._workdir, stored, tasks)
         return self._commands
 
     def _farmer(self, history: FarmerHistory, glance: Glance, running: list[RunningTask], now: float) -> FarmerStatus:

@@ -18,6 +18,8 @@ from taskfarmer_mpi.journal import all_journals
 from taskfarmer_mpi.lists import ids_in
 from taskfarmer_mpi.workdir import Workdir, open_file, read_file, reading
 
+_TAIL = 64
+"""By so many bytes it is seen whether a list is still the one that was read."""
 MAX_ID = 2**27
 """IDs beyond this one are not believed: a damaged list must not cost gigabytes."""
 
@@ -39,8 +41,8 @@ class _Followed:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._inode = 0
         self._offset = 0
+        self._end = b""
 
     def news(self) -> tuple[bytes, bool]:
         """Return the whole lines since the last call, and whether the list was replaced and these are all it has."""
@@ -48,22 +50,21 @@ class _Followed:
             try:
                 fd = open_file(self.path, os.O_RDONLY)
             except FileNotFoundError:
-                was_there, self._offset = self._offset > 0, 0
+                was_there, self._offset, self._end = self._offset > 0, 0, b""
                 return b"", was_there
             return self._news(fd)
 
     def _news(self, fd: int) -> tuple[bytes, bool]:
         with open(fd, "rb") as file:
-            status = os.fstat(fd)
-            is_new = self._offset > 0 and (status.st_ino != self._inode or status.st_size < self._offset)
+            file.seek(self._offset - len(self._end))
+            is_new = file.read(len(self._end)) != self._end
             if is_new:
-                self._offset = 0
-            self._inode = status.st_ino
-            file.seek(self._offset)
+                self._offset = file.seek(0)
             data = file.read()
-        end = data.rfind(b"\n") + 1
-        self._offset += end
-        return data[:end], is_new
+        data = data[: data.rfind(b"\n") + 1]
+        self._offset += len(data)
+        self._end = (data if is_new else self._end + data)[-_TAIL:]
+        return data, is_new
 
 
 class Whereabouts:
@@ -138,6 +139,8 @@ class Whereabouts:
             glance = self.glances.setdefault(path.stem, Glance(path))
             try:
                 glance.advance(wanted)
+            except FileNotFoundError:
+                del self.glances[path.stem]  # of a command that moved tasks, and had nothing in its hands when it ended
             except OSError as error:
                 self.troubles.append(f"{path}: cannot read: {error.strerror}")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
+from fakes import stored_as
+
+from taskfarmer_mpi.config import encode_config
 from taskfarmer_mpi.journal import FORMAT, Identity, encode_record
-from taskfarmer_mpi.prepare import Stored, encode_config
 from taskfarmer_mpi.workdir import Workdir
 
 BATCH = 50
@@ -71,8 +73,7 @@ def write_farm(folder: Path, shape: Shape) -> Path:
     workdir = Workdir(folder / "simulation.tasks_workdir")
     workdir.create()
     done = round(shape.tasks * shape.done)
-    stored = Stored(str(tasklist), "default", "default", tasks=shape.tasks, listed=shape.tasks)
-    workdir.config.write_bytes(encode_config(stored))
+    workdir.config.write_bytes(encode_config(replace(stored_as(str(tasklist)), listed=shape.tasks)))
     to_do = (f"{task} {command(task)}\n" for task in range(shape.tasks - 1, done - 1, -1))
     workdir.toprocess.write_text("".join(to_do))
     begin = shape.end - (done * shape.mean / (shape.farmers * shape.slots) + shape.farmers * shape.stagger / 2)

@@ -89,7 +89,7 @@ def test_a_row_says_where_a_task_is_and_how_its_last_run_went(tmp_path: Path) ->
 
 def test_a_task_whose_farmer_died_says_so_and_its_command_comes_from_the_list(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, ["true"])
-    Path(farm.tasklist.path).unlink()
+    Path(farm.handler.path).unlink()
     hand = Hand(farm, "1-a")
     hand.note("begin", id=0, slot=0)
     hand.die()

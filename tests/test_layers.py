@@ -8,16 +8,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 
 LAYERS = (
-    {"errors", "filesystem", "guardian", "foreign", "importing", "progress", "scheduling", "walltime", "__init__"},
-    {"bar", "task", "workdir", "tasklist", "options", "fields", "news"},
-    {"locks", "signals", "mpi", "runners", "pace", "book", "monitors", "registry", "stops", "events", "ranges"},
-    {"config", "journal", "farm", "pool", "muster", "plugins", "containers", "atlas", "table", "template", "watcher"},
-    {"counting", "feed", "history", "lists", "timeline", "plan", "reopen"},
-    {"visit", "recovery", "census", "growth", "texts", "retry"},
-    {"prepare", "farmer"},
-    {"crew", "hooks", "summary"},
-    {"display", "start"},
-    {"launch"},
+    {"errors", "filesystem", "guardian", "foreign", "importing", "progress", "scheduling", "walltime", "wording", "__init__"},
+    {"bar", "task", "workdir", "tasklist", "options", "fields", "news", "causes", "advice", "figures"},
+    {"locks", "signals", "mpi", "runners", "pace", "book", "monitors", "registry", "stops", "events", "ranges", "axis"},
+    {"config", "journal", "farm", "pool", "muster", "plugins", "containers", "atlas", "table", "template", "watcher", "outputs"},
+    {"counting", "feed", "history", "glance", "lists", "timeline", "plan", "reopen"},
+    {"visit", "recovery", "census", "growth", "texts", "retry", "whereabouts", "failures", "packing", "plain"},
+    {"prepare", "farmer", "status", "ledger"},
+    {"crew", "hooks", "summary", "observer", "screen", "rows", "report"},
+    {"display", "start", "lanes", "database", "console"},
+    {"launch", "page"},
     {"cli", "commands"},
     {"__main__", "ctl"},
 )
@@ -27,6 +27,8 @@ DOORS = {
     "mpi4py": {"mpi"},
     "ctypes": {"scheduling"},
     "rich": {"bar"},
+    "jinja2": {"page"},
+    "sqlite3": {"database"},
     "subprocess": {"walltime", "events", "monitors"},
 }
 

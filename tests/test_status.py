@@ -307,3 +307,29 @@ def test_status_and_tables_need_no_mpi(site: Site, python_without_mpi: Path) -> 
     assert "2 to do" in status.stdout
     site.start(*ctl, "export", "--csv", "table", workdir.path).succeed(60)
     assert len((site.path / "table").read_text().splitlines()) == 3
+
+
+def test_tasks_that_came_later_have_their_texts_and_places(site: Site) -> None:
+    gate = site.path / "gate"
+    work = site.path / "tasks_workdir"
+    waiting = f"until [ -e {gate} ]; do sleep 0.05; done"
+    site.farm("--proc", "2", site.tasklist([waiting]), "--timeout", "120")
+    wait_for(lambda: (work / "toprocess").exists(), deadline=60, what="the work directory")
+    site.start(*CTL, "add", work, f"{waiting} # later", "exit 3").succeed(60)
+    status = wait_for(lambda: _two_running(status_of(site, work)), deadline=60, what="two tasks that run")
+    assert status["tasks"] | {"to_do": 0, "taken": 0} == {
+        "total": 3,
+        "finished": 0,
+        "failed": 0,
+        "running": 2,
+        "taken": 0,
+        "to_do": 0,
+        "nobody": 0,
+    }
+    assert [run["command"] for run in status["running"]] == [waiting, f"{waiting} # later"]
+    gate.touch()
+    wait_for(lambda: status_of(site, work)["tasks"]["failed"] == 1, deadline=60, what="the failure")
+
+
+def _two_running(status: dict[str, Any]) -> dict[str, Any]:
+    return status if status["tasks"]["running"] == 2 else {}
