@@ -86,7 +86,7 @@ def make_rows(ledger: Ledger, workdir: Workdir, tasks: Iterable[int] | None = No
 def encode_joblog(row: Row) -> str | None:
     """Return a task's line of a joblog without its newline; None if it has not ended.
 
-    A task that a PyTaskFarmer ran has no times, and 1 as its exit code if it failed: nobody knows better.
+    A task that a PyTaskFarmer ran has 1 as its exit code if it failed: nobody knows better.
     """
     if row.state not in ("finished", "failed"):
         return None

@@ -248,20 +248,35 @@ def test_a_status_changes_nothing(site: Site) -> None:
     assert contents(farm.workdir.path) == before
 
 
+def shown_on_terminal(site: Site, environ: dict[str, str], *command: str) -> bytes:
+    """Run a command of `taskfarmer-ctl` on a terminal; return what it shows."""
+    master, slave = pty.openpty()
+    wanted = {name: value for name, value in site.environ().items() if name != "NO_COLOR"} | environ
+    words = ["sh", "-c", f'exec "$@" >{os.ttyname(slave)}', "sh", *CTL, *command]
+    site.start(*words, environ=wanted).succeed(60)
+    os.close(slave)
+    shown = os.read(master, 65536)
+    os.close(master)
+    return shown
+
+
+def test_watch_draws_in_place_on_a_terminal(site: Site) -> None:
+    farm = make_farm(site.path, ["true"])
+    farm.workdir.finished.write_text("0 true\n")
+    farm.workdir.toprocess.write_text("")
+    shown = shown_on_terminal(site, {"TERM": "xterm", "NO_COLOR": "1"}, "watch", str(farm.workdir.path))
+    assert shown.startswith(b"\x1b[?7l\x1b[H")
+    assert b"1 task, 100 % done" in shown
+    assert shown.endswith(b"\x1b[J\x1b[?7h")
+
+
 @pytest.mark.parametrize(
     ("environ", "is_coloured"),
     [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
 )
 def test_colours_are_for_terminals_that_want_them(site: Site, environ: dict[str, str], is_coloured: bool) -> None:
     farm = make_farm(site.path, ["true"])
-    master, slave = pty.openpty()
-    wanted = {name: value for name, value in site.environ().items() if name != "NO_COLOR"} | environ
-    command = ["sh", "-c", f'exec "$@" >{os.ttyname(slave)}', "sh", *CTL, "status", str(farm.workdir.path)]
-    process = site.start(*command, environ=wanted)
-    process.succeed(60)
-    os.close(slave)
-    shown = os.read(master, 65536)
-    os.close(master)
+    shown = shown_on_terminal(site, environ, "status", str(farm.workdir.path))
     assert b"1 task, 0 % done" in shown
     assert (b"\x1b[1m" in shown) == is_coloured
 
