@@ -13,6 +13,8 @@ SHORT = 0.1
 """Tasks shorter than this spend most of their time on their start [s]."""
 WORTH_SAYING = 0.05
 """A part of the slot time from which on it is worth a word."""
+FEWER = 0.9
+"""So few slots must do, as a part of those that there were, for the advice to ask for fewer."""
 MANY_FAILURES = 0.1
 """A part of the tasks from which on their failure is said before all else."""
 _SLOTS_TRIED = 2**16
@@ -126,10 +128,12 @@ def advise_tail(facts: Facts) -> Advice | None:
         return None
     text = f"The last {say_duration(tail.length)} kept {tail.busy:.1f} of {tail.slots:.0f} slots busy: "
     enough = fewest_slots(facts)
-    if enough is not None and enough < len(facts.births):
+    if enough is None:
+        text += "ask for fewer nodes, or split the longest tasks."
+    elif enough <= FEWER * len(facts.births):
         text += f"with the longest tasks first, {count_of(enough, 'slot')} would have taken no longer. Ask for fewer nodes."
     else:
-        text += "ask for fewer nodes, or split the longest tasks."
+        text += "start the longest tasks earlier, or split them."
     return Advice(tail.cost / facts.offered_time, text)
 
 

@@ -12,14 +12,18 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.outputs import new_output
 
 
+def write(path: Path, text: str, *, is_forced: bool = False, meanwhile: str | None = None) -> None:
+    """Write an output, while another program may write the same file."""
+    with new_output(path, is_forced=is_forced) as temporary:
+        temporary.write_text(text)
+        if meanwhile is not None:
+            path.write_text(meanwhile)
+
+
 def test_a_file_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with (
-        pytest.raises(UserError, match="out: it exists; --force replaces it"),
-        new_output(path, is_forced=False) as temporary,
-    ):
-        temporary.write_text("ours")
-        path.write_text("theirs")
+    with pytest.raises(UserError, match="out: it exists; --force replaces it"):
+        write(path, "ours", meanwhile="theirs")
     assert path.read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -41,24 +45,22 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "out"
-
-    def write() -> None:
-        with new_output(path, is_forced=False) as temporary:
-            temporary.write_text("ours")
-            if is_there:
-                path.write_text("theirs")
-
     if is_there:
         with pytest.raises(UserError, match="it exists"):
-            write()
+            write(path, "ours", meanwhile="theirs")
     else:
-        write()
+        write(path, "ours")
     assert path.read_text() == ("theirs" if is_there else "ours")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), new_output(tmp_path / "out", is_forced=True) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError):
+        _write_half(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def _write_half(path: Path) -> None:
+    with new_output(path, is_forced=True) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
