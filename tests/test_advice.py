@@ -51,7 +51,11 @@ NEITHER = "The slots were busy {:.0f} % of the time; neither the order of the ta
         (GIANT_FIRST, FEWER_SLOTS),
         (
             replace(GIANT_FIRST, durations=[3000.0], tail=Tail(2200.0, 0.5, 1.0), births=[0.0], offered_time=3000.0),
-            "The last 36 min 40 s kept 0.5 of 1 slots busy: ask for fewer nodes, or split the longest tasks.",
+            "The last 36 min 40 s kept 0.5 of 1 slots busy: start the longest tasks earlier, or split them.",
+        ),
+        (
+            replace(GIANT_FIRST, durations=[1.0] * 200_001),
+            "The last 36 min 40 s kept 1.0 of 4 slots busy: ask for fewer nodes, or split the longest tasks.",
         ),
         (
             replace(
