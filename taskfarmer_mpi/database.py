@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.ledger import Ledger
-from taskfarmer_mpi.tables import Row, make_rows
+from taskfarmer_mpi.rows import Row, make_rows
 from taskfarmer_mpi.workdir import Workdir
 
 VERSION = 1

@@ -16,7 +16,7 @@ from fakes import Hand, make_farm
 from helpers import Site
 
 from taskfarmer_mpi.ledger import read_ledger
-from taskfarmer_mpi.tables import JOBLOG_HEAD, Row, encode_joblog, make_rows
+from taskfarmer_mpi.rows import JOBLOG_HEAD, Row, encode_joblog, make_rows
 from taskfarmer_mpi.workdir import Workdir
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")

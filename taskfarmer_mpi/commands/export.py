@@ -14,7 +14,7 @@ from taskfarmer_mpi.console import add_workdir, warn
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.ledger import Ledger, read_ledger
 from taskfarmer_mpi.outputs import check_output, new_output
-from taskfarmer_mpi.tables import write_csv, write_joblog
+from taskfarmer_mpi.rows import write_csv, write_joblog
 from taskfarmer_mpi.workdir import Workdir
 
 HELP = "write tables: GNU parallel's joblog, CSV, SQLite"
