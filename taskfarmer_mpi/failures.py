@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from taskfarmer_mpi.lists import parse_task
 from taskfarmer_mpi.wording import last_lines
 from taskfarmer_mpi.workdir import Workdir, open_file, read_file, reading
 
+_LOG_HEAD = 512
 _LOG_TAIL = 8 * 1024
 _LINE_GUESS = 2 * 1024
 
@@ -41,10 +42,17 @@ class Failure:
 
 def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
     """Return the last tasks on the list of the failed ones with their texts, the oldest first."""
+    lines: list[bytes] = []
     with reading(workdir.failed):
         size = workdir.failed.stat().st_size if workdir.failed.exists() else 0
-        data = read_file(workdir.failed, max(0, size - (count + 1) * _LINE_GUESS)) or b""
-    lines = data[: data.rfind(b"\n") + 1].split(b"\n")[-count - 1 : -1] if count else []
+        length = (count + 1) * _LINE_GUESS
+        while count and len(lines) < count:
+            start = max(0, size - length)
+            data = read_file(workdir.failed, start) or b""
+            lines = data[: data.rfind(b"\n") + 1].split(b"\n")[1 if start else 0 : -1][-count:]
+            if not start:
+                break
+            length *= 2
     tasks = [task for line in lines if (task := parse_task(line)) is not None]
     return {task.id: task.text for task in tasks}
 
@@ -86,11 +94,12 @@ def read_log(path: Path) -> tuple[bytes, bytes]:
     """Return the first and the last bytes of a task's log; nothing if it cannot be read."""
     try:
         fd = open_file(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return b"", b""
+            return os.pread(fd, _LOG_HEAD, 0), os.pread(fd, _LOG_TAIL, max(0, status.st_size - _LOG_TAIL))
+        finally:
+            os.close(fd)
     except OSError:
         return b"", b""
-    with open(fd, "rb") as file, suppress(OSError):
-        size = os.fstat(fd).st_size
-        head = file.read(512)
-        file.seek(max(0, size - _LOG_TAIL))
-        return head, file.read(_LOG_TAIL)
-    return b"", b""

@@ -1,6 +1,6 @@
 """Show how far a farm is: counts, farmers, what runs, and the last failures. Works from any machine that sees the directory.
 
-Only reads: no lock is taken and nothing is changed. docs/monitoring.md has the form of --json.
+Only reads: the lock of the work directory is never taken, and nothing is changed. docs/monitoring.md has the form of --json.
 """
 
 from __future__ import annotations
