@@ -18,9 +18,8 @@ from taskfarmer_mpi.workdir import open_file
 
 _BLOCK = 4 * 1024 * 1024
 _TAIL = 256 * 1024
-_MOVES = re.compile(rb'\{"ev":"(?:taken|given|leave)"[^\n]*\n')
+_MOVES = (b'{"ev":"taken"', b'{"ev":"given"', b'{"ev":"leave"')
 _RUNS = re.compile(rb'\{"ev":"(begin|end|killed)"[^\n]*?"id":(\d+)[^\n]*\n')
-_FAILURES = re.compile(rb'\{"ev":"end"[^\n]*"rc":-?[1-9][^\n]*\n')
 _ENDS = re.compile(rb'\{"ev":"end","t":([\d.]+)')
 
 
@@ -87,12 +86,12 @@ class Glance:
         self.killed += block.count(b'{"ev":"killed"')
         self.ended += ended
         self.finished += finished
-        for match in _MOVES.finditer(block):
-            self._move(parse_record(match[0]))
+        for place in sorted(place for kind in _MOVES for place in _places(block, kind)):
+            self._move(_record_at(block, place))
         if wanted and ended > finished:
-            for match in _FAILURES.finditer(block):
-                record = parse_record(match[0])
-                if record is not None and record.get("id") in wanted:
+            for match in re.finditer(rb'"id":(?:%s)[,}]' % b"|".join(b"%d" % task for task in wanted), block):
+                record = _record_at(block, match.start())
+                if record is not None and record["ev"] == "end" and record.get("rc"):
                     self.failures[record["id"]] = record
 
     def _move(self, record: Record | None) -> None:
@@ -152,3 +151,16 @@ class Glance:
             fd = open_file(self.path, os.O_RDONLY)
         with open(fd, "rb") as file:
             yield file
+
+
+def _places(block: bytes, kind: bytes) -> Iterator[int]:
+    """Yield where something is in a block; many times as fast as a regular expression where it is rare."""
+    place = block.find(kind)
+    while place >= 0:
+        yield place
+        place = block.find(kind, place + 1)
+
+
+def _record_at(block: bytes, place: int) -> Record | None:
+    """Return the record of a line in a block of whole lines."""
+    return parse_record(block[block.rfind(b"\n", 0, place) + 1 : block.find(b"\n", place) + 1])

@@ -120,7 +120,6 @@ class Observer:
         state = history.state.value
         if history.state is FarmerState.GONE:
             state = "left" if glance.has_left else "died"
-        places = self._whereabouts.places
         is_open = history.state is not FarmerState.GONE
         rate = (
             recent_rate(*glance.recent_ends(), history.born - who.clock_offset, now - who.clock_offset) if is_alive else None
@@ -136,7 +135,7 @@ class Observer:
             slots=who.slots,
             born=history.born,
             busy=sum(run.farmer == who.farmer for run in running),
-            held=sum(places[task] == Place.HELD for task in glance.held if task < len(places)) if is_open else 0,
+            held=self._whereabouts.count_held(glance) if is_open else 0,
             finished=glance.finished,
             failed=glance.ended - glance.finished,
             killed=glance.killed,

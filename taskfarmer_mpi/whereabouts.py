@@ -111,6 +111,13 @@ class Whereabouts:
         """Return how many tasks are at a place."""
         return self.places.count(place)
 
+    def count_held(self, glance: Glance) -> int:
+        """Return how many of the tasks that a journal took are in its farmer's hands still."""
+        held = glance.held
+        if max(held, default=0) >= len(self.places):
+            held = {task for task in held if task < len(self.places)}
+        return bytes(map(self.places.__getitem__, held)).count(Place.HELD)
+
     def at(self, place: Place, limit: int | None = None) -> list[int]:
         """Return the tasks at a place, in their order; at most `limit` of them."""
         found: list[int] = []
@@ -161,8 +168,10 @@ def _read_list(path: Path) -> bytes:
 
 def _mark(places: bytearray, ids: Iterable[int], place: Place, *, is_stronger: bool = False) -> None:
     """Note where tasks are; unless it is stronger, only where nothing is noted yet."""
-    known = [task_id for task_id in ids if task_id <= MAX_ID]
-    if known and (missing := max(known) + 1 - len(places)) > 0:
+    known = list(ids)
+    if max(known, default=0) > MAX_ID:
+        known = [task_id for task_id in known if task_id <= MAX_ID]
+    if (missing := max(known, default=-1) + 1 - len(places)) > 0:
         places.extend(bytes(missing))
     value = int(place)
     if is_stronger:
