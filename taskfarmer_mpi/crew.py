@@ -20,7 +20,7 @@ from taskfarmer_mpi.farmer import Farmer, Tally
 from taskfarmer_mpi.growth import TasklistWatch
 from taskfarmer_mpi.locks import LifeLock
 from taskfarmer_mpi.mpi import Comm
-from taskfarmer_mpi.recovery import Recovery, recover
+from taskfarmer_mpi.recovery import Recovery, note_recovery, recover
 
 log = logging.getLogger(__name__)
 
@@ -287,6 +287,8 @@ class Crew:
             self._farmer.give_up(FarmError(f"cannot recover the tasks of dead farmers: {error}"))
             return False
         self._busy_since = None
+        if self._farmer.trouble is None:
+            note_recovery(self._farmer.journal, self.recovery)
         if not self.recovery.waiting:
             self._waiting_since = None
         return True

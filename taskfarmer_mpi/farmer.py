@@ -32,6 +32,8 @@ KILL_PATIENCE = 1.0
 """How long a farmer that stops waits for its tasks' last processes to die [s]."""
 LONGEST_PAUSE = 0.1
 """How long a farmer sleeps at most [s]."""
+NOTED_WAIT = 0.1
+"""How long a farmer must have waited for the lock [s] for a visit that brought nothing to be noted."""
 
 
 @dataclass(slots=True)
@@ -290,6 +292,7 @@ class Farmer:
     def _visit(self) -> bool:
         """Exchange outcomes and tasks with the shared lists; return whether the lock could be had."""
         now = self._clock()
+        begin = time.time()
         if not self._lock(now):
             return False
         try:
@@ -299,6 +302,7 @@ class Farmer:
             visit = self._visitor.visit(self._outcomes, self._back, self._count)
         finally:
             self._farm.lock.release()
+        self._note_visit(begin, 0.0 if self._lock_wait is None else now - self._lock_wait, len(visit.taken))
         self._outcomes, self._back = [], []
         self._queue += visit.taken
         self._is_dry = visit.is_empty and not visit.taken
@@ -313,6 +317,12 @@ class Farmer:
         self._lock_report = REPORT
         self._pool.refresh()
         return True
+
+    def _note_visit(self, begin: float, wait: float, taken: int) -> None:
+        """Note a visit for the trace; idle farmers make many that bring nothing, which are left out."""
+        if taken or self._outcomes or self._back or wait >= NOTED_WAIT:
+            times = {"begin": round(begin, 6), "wait": round(wait, 6)}
+            self.journal.note("visit", **times, recorded=len(self._outcomes), back=len(self._back), taken=taken)
 
     def _lock(self, now: float) -> bool:
         """Try to take the lock; if others have it, plan the next attempt."""

@@ -50,6 +50,8 @@ class Attempt(NamedTuple):
     """User and system time [s]."""
     max_rss: int = 0
     """Peak memory of its largest process [KiB]; 0 if it is not known."""
+    seen: float = 0.0
+    """If its end is not known: the last sign of life of its farmer [s since the epoch]."""
 
 
 class FarmerState(Enum):
@@ -87,8 +89,14 @@ class FarmerHistory:
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield its runs: those that ended in the order of their ends, then those whose end nobody saw."""
+        return (item for item in self.happenings() if isinstance(item, Attempt))
+
+    def happenings(self) -> Iterator[Attempt | Record]:
+        """Yield its runs, as `attempts` does, and between them all records that are not about a run."""
         offset = self.identity.clock_offset
         begun: dict[int, tuple[int, float]] = {}
+        seen = self.born
+        is_giving = False
         for record in self.records():
             kind = record["ev"]
             if kind == "begin":
@@ -105,9 +113,15 @@ class FarmerHistory:
                     cpu=record["cpu"],
                     max_rss=record["rss"],
                 )
+            else:
+                yield record
+            if kind != "given" or is_giving:  # recovery notes `given` in the journals of the dead
+                seen = max(seen, record["t"] + offset)
+            is_giving = kind == "giving"
         is_over = self.state in (FarmerState.GONE, FarmerState.DEAD)
         for task_id, (slot, begin) in begun.items():
-            yield Attempt(task_id, slot, begin + offset, None, None, Outcome.LOST if is_over else Outcome.RUNNING)
+            outcome = Outcome.LOST if is_over else Outcome.RUNNING
+            yield Attempt(task_id, slot, begin + offset, None, None, outcome, seen=seen)
 
 
 def _outcome(kind: str, returncode: int) -> Outcome:

@@ -1,6 +1,7 @@
 """A farmer's own log: one JSON object a line, one writer, no lock.
 
-What a line means to recovery (other kinds are for the timeline only and are skipped):
+What a line means. The last five are for the trace only, and recovery skips them; none of them may come between `taken`
+and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
 kind       meaning
@@ -13,6 +14,10 @@ killed     a run was cut short by a shutdown
 recorded   every run that ended so far is in `finished` or `failed`
 giving     these tasks are about to be appended to `toprocess`
 given      these tasks are back in `toprocess`
+start      the farmer is ready; `begin`: when its program began
+visit      a visit to the lists: `begin`, time waited for the lock before it, how many tasks went each way
+recovery   dead farmers were recovered: `begin`, `end`, how many farmers and tasks
+drain      no more tasks are started, and why; `stop`: running tasks are killed, and why
 leave      the farmer left by itself
 =========  ==========================================================================================
 """

@@ -180,6 +180,8 @@ def _end(farm: Farm, farmer: Farmer, crew: Crew, options: Options, born: float) 
     patience = options.lock_patience if farmer.trouble is None else 0.0  # after trouble it was waited for already
     try:
         census = take_census(farm, patience)
+        if farmer.trouble is None:
+            farmer.journal.flush()
         _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)
     except (UserError, FarmError, OSError) as error:
         log.error("%s", error)
@@ -208,7 +210,8 @@ def _merge(farm: Farm, patience: float, *, is_in_haste: bool) -> None:
     if is_in_haste and _size_of_journals(farm) > QUICK_MERGE:
         log.warning("the timeline is not merged, as there is no time: the next run does it")
     else:
-        merge_timeline(farm.workdir, farm.lock, farm.book, patience)
+        for trouble in merge_timeline(farm.workdir, farm.lock, farm.book, patience).troubles:
+            log.warning("%s", trouble)
 
 
 def _size_of_journals(farm: Farm) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.journal import (
+    Journal,
     JournalReader,
     JournalState,
     append_record,
@@ -45,6 +47,10 @@ class Recovery:
     """Dead farmers whose journals name tasks that this work directory does not have."""
     waiting: list[str] = field(default_factory=list)
     """Dead farmers some of whose tasks still run, and why nothing can be done yet."""
+    begin: float = 0.0
+    """[s since the epoch]"""
+    end: float = 0.0
+    """[s since the epoch]"""
 
 
 @dataclass(slots=True)
@@ -79,6 +85,7 @@ def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
     LockBusyError
         If others held the lock all that time; then nothing was done.
     """
+    begin = time.time()
     dead: list[_Dead] = []
     waiting: list[str] = []
     try:
@@ -90,7 +97,14 @@ def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
     finally:
         for farmer in dead:
             farmer.let_go()
-    return replace(recovery, waiting=waiting)
+    return replace(recovery, waiting=waiting, begin=begin, end=time.time())
+
+
+def note_recovery(journal: Journal, recovery: Recovery) -> None:
+    """Note in a farmer's journal what it recovered, if anything."""
+    if recovery.farmers:
+        times = {"begin": round(recovery.begin, 6), "end": round(recovery.end, 6)}
+        journal.note("recovery", **times, farmers=recovery.farmers, tasks=recovery.tasks)
 
 
 def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from taskfarmer_mpi.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.plugins import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.pool import Pool, task_environment
 from taskfarmer_mpi.prepare import prepare
-from taskfarmer_mpi.recovery import Recovery, recover
+from taskfarmer_mpi.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.registry import Definition
 from taskfarmer_mpi.runners import Runner
 from taskfarmer_mpi.tasklist import Handler
@@ -79,6 +80,7 @@ class Start:
         self._environ = environ
         self._name = name
         self._job = environ.get("SLURM_JOB_ID", "")
+        self._begin = time.time()
         self._recovery = Recovery()
         self.hooks: Hooks | None = None
         """The monitors of this rank's farmer, if it has any."""
@@ -179,7 +181,7 @@ class Start:
             workdir=workdir,
             environ=task_environment(self._environ, self._name, workdir, rank),
         )
-        return Farmer(
+        farmer = Farmer(
             farm=self.farm,
             runner=self._runner,
             pool=pool,
@@ -191,6 +193,9 @@ class Start:
             deadline=deadline,
             task_time=options.task_time,
         )
+        note_recovery(farmer.journal, self._recovery)
+        farmer.journal.note("start", begin=round(self._begin, 6))
+        return farmer
 
     def _journal(self, identity: Identity, pool: Pool) -> Journal:
         """Begin the farmer's journal; if there are monitors, start them, and have them hear of what it notes."""

@@ -65,6 +65,10 @@ class TaskTexts:
                 self._starts[task_id] = end - len(text)
             start = end + 1
 
+    def __len__(self) -> int:
+        """Return one more than the highest ID that is on a list."""
+        return len(self._lists)
+
     def __getitem__(self, task_id: int) -> str:
         """Return the text of a task; `task 17` if nothing tells it."""
         number = self._lists[task_id] if 0 <= task_id < len(self._lists) else 0

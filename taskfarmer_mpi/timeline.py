@@ -1,160 +1,212 @@
-"""The timeline: the journals of all farmers as one trace that Perfetto opens.
+"""`timeline.json`: the trace of a work directory, made anew while farmers of all kinds go on with their work.
 
-A JSON list with one event per line, since a list loads even when it is cut off. Times are whole microseconds since the
-epoch, as in the events of plain farmers, which are kept. A process is a farmer, a thread is a slot. Process numbers are
-ours: two nodes can have the same OS pid, and Perfetto drops overlapping slices of one lane.
+The lock is held only to copy what a plain farmer wrote, and to put the new file in its place: what plain farmers appended
+meanwhile, and the counters of a few thousand points, are all that is written under it.
 """
 
 from __future__ import annotations
 
-import json
+import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
 
-from taskfarmer_mpi.journal import Identity, all_journals, read_identity, read_records
+from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.locks import WorkLock
-from taskfarmer_mpi.tasklist import Lines
-from taskfarmer_mpi.workdir import Workdir, read_file, temporary_file, write_all
+from taskfarmer_mpi.plain_events import Snapshot
+from taskfarmer_mpi.trace import Texts, Trace
+from taskfarmer_mpi.workdir import Workdir, temporary_file, write_all
 
-Event = dict[str, Any]
-
-FIRST_PID = 2**22 + 1
-"""First process number of our lanes: above any OS pid on Linux, so that those of plain farmers never meet them."""
-LANES = 2**12
-"""Thread numbers that a process of ours may use."""
-NAME_LENGTH = 80
-"""Longest name of a slice [characters]."""
-
-_MARK = "taskfarmer_mpi"
-_MARK_KEY = b'"taskfarmer_mpi":'
-_quote = json.JSONEncoder(ensure_ascii=False).encode
+PLAIN_LIMIT = 8 * 1024 * 1024
+"""How much may be added to a timeline that a plain farmer writes [bytes]: it reads and writes it all for each task, with the
+lock held, at some 10 MB/s, and other plain farmers give up after 10 s."""
 _BUFFER = 1024 * 1024
-_LIST_END = b"\n]\n"
+_COMPRESSION = 4
 
 
-def encode_event(event: Event) -> bytes:
-    """Encode one event of the trace."""
-    text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What came of a merge."""
+
+    path: Path
+    """Where the trace is."""
+    troubles: list[str]
+    """What could not be read, or is not as it was asked for, and why."""
 
 
-def merge_timeline(workdir: Workdir, lock: WorkLock, lines: Lines, patience: float) -> None:
-    """Write all farmers' events to `timeline.json`, and keep those of plain farmers.
+class _Writer:
+    """Writes a JSON list of events, one a line, in blocks."""
 
-    Merging again changes nothing. The lock is held only to read the old file and to put the new one in its place.
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._buffer = bytearray(b"[")
+        self._separator = b"\n"
+        self.size = 0
+        """Bytes that were handed on."""
+
+    def extend(self, events: Iterable[bytes]) -> None:
+        for event in events:
+            self._buffer += self._separator
+            self._buffer += event
+            self._separator = b",\n"
+            if len(self._buffer) > _BUFFER:
+                self.flush()
+
+    def flush(self) -> None:
+        self._write(bytes(self._buffer))
+        self.size += len(self._buffer)
+        self._buffer.clear()
+
+    def end(self) -> None:
+        self._buffer += b"\n]\n"
+        self.flush()
+
+
+def merge_timeline(workdir: Workdir, lock: WorkLock, texts: Texts, patience: float, *, is_forced: bool = False) -> Merged:
+    """Write all farmers' events to `timeline.json`, and keep those of plain farmers; merging again changes nothing.
+
+    A timeline that is damaged is kept under another name. One that plain farmers write does not get many events of ours, as
+    they would choke on it: then the trace goes to `timeline.merged.json`.
+
+    Parameters
+    ----------
+    workdir, lock
+        The work directory and its lock, which is not held.
+    texts
+        The tasks.
+    patience
+        How long to wait for the lock [s].
+    is_forced
+        Whether the trace goes to `timeline.json` in any case.
 
     Raises
     ------
     LockBusyError
-        If others held the lock for longer than `patience` [s].
+        If others held the lock for longer than `patience`.
     OSError
-        If the file cannot be written.
+        If a file cannot be read or written.
     """
-    while True:
-        with lock.held(patience):
-            old = read_file(workdir.timeline) or b""
-        with temporary_file(workdir.timeline) as (fd, temporary):
-            _write_events(fd, _all_events(workdir, lines, _foreign_events(old)))
+    trace = Trace(workdir, texts)
+    with temporary_file(workdir.timeline) as (fd, temporary):
+        writer = _Writer(lambda data: write_all(fd, data))
+        writer.extend(trace.events())
+        writer.flush()
+        own = writer.size
+        while True:
             with lock.held(patience):
-                more = _events_since(old, read_file(workdir.timeline) or b"")
-                if more is not None:
-                    _extend_events(fd, more)
-                    temporary.replace(workdir.timeline)
-                    return
+                snapshot = Snapshot(workdir.timeline)
+            try:
+                plain = trace.plain_part()
+                writer.extend(event for known in snapshot.events() for event in plain.take(known))
+                writer.flush()
+                with lock.held(patience):
+                    more = snapshot.changes()
+                    if more is not None:
+                        writer.extend(event for new in more for event in plain.take(new))
+                        writer.extend(plain.counters())
+                        writer.end()
+                        return _put(
+                            workdir, temporary, snapshot, trace.troubles, is_large=own > PLAIN_LIMIT and not is_forced
+                        )
+            finally:
+                snapshot.close()
+            os.ftruncate(fd, own)
+            os.lseek(fd, own, os.SEEK_SET)
+            writer.size = own
 
 
-def _foreign_events(data: bytes) -> list[Event]:
-    """Return the events of plain farmers in the content of a timeline; none if a writer died and left it torn."""
-    if data.startswith(b"[\n"):  # written here, one event per line: ours need not be decoded
-        lines = (line for line in data.split(b"\n")[1:] if _MARK_KEY not in line)
-        data = b"[" + b",".join(line.rstrip(b",") for line in lines if line.startswith(b"{")) + b"]"
-    try:
-        events = json.loads(data)
-    except ValueError:
-        return []
-    return [event for event in events if isinstance(event, dict) and not _is_own(event)] if isinstance(events, list) else []
+def _put(workdir: Workdir, temporary: Path, snapshot: Snapshot, troubles: list[str], *, is_large: bool) -> Merged:
+    """Put the new file in its place; the lock is held."""
+    troubles = list(troubles)
+    if is_large and snapshot.is_plain:
+        temporary.replace(workdir.merged)
+        reason = "a PyTaskFarmer that is at work would choke on the whole trace, which is in"
+        return Merged(workdir.merged, [*troubles, f"{workdir.timeline}: {reason} {workdir.merged.name}"])
+    if snapshot.trouble is not None:
+        kept = _keep(workdir.timeline)
+        troubles.append(f"{snapshot.trouble}; the old file is now {kept.name}")
+    temporary.replace(workdir.timeline)
+    return Merged(workdir.timeline, troubles)
 
 
-def _events_since(old: bytes, new: bytes) -> list[Event] | None:
-    """Return what a plain farmer appended to a timeline meanwhile, in little time; None if it has to be read as a whole.
+def _keep(path: Path) -> Path:
+    """Give a damaged file a second name, and return it."""
+    for number in count():
+        kept = path.with_name(f"{path.name}.damaged{number or ''}")
+        try:
+            os.link(path, kept)
+        except FileExistsError:
+            continue
+        except OSError:  # a file system without hard links
+            path.replace(kept)
+        return kept
+    raise AssertionError("unreachable: there is always another name")
 
-    PyTaskFarmer writes the list anew for each task, but what it wrote before stays the same to the letter.
+
+def write_trace(
+    workdir: Workdir, lock: WorkLock | None, texts: Texts, patience: float, write: Callable[[bytes], object]
+) -> list[str]:
+    """Write the trace elsewhere, and change nothing; return what could not be read and why.
+
+    Parameters
+    ----------
+    workdir, lock
+        The work directory and its lock; None to do without, as in a directory that one can only read. If a plain farmer
+        writes its events this very moment, they are missing.
+    texts
+        The tasks.
+    patience
+        How long to wait for the lock before doing without [s].
+    write
+        Gets the trace piece by piece.
     """
-    if new == old:
-        return []
-    if not old.strip():
-        return _foreign_events(new)
-    kept = old[:-1]
-    if old[-1:] == b"]" and new.startswith(kept):
-        return _foreign_events(b"[" + new[len(kept) :].lstrip(b", "))
-    return None
+    trace = Trace(workdir, texts)
+    writer = _Writer(write)
+    writer.extend(trace.events())
+    snapshot, troubles = _take_snapshot(workdir, lock, patience)
+    try:
+        plain = trace.plain_part()
+        writer.extend(event for known in snapshot.events() for event in plain.take(known))
+    finally:
+        snapshot.close()
+    writer.extend(plain.counters())
+    writer.end()
+    return [*trace.troubles, *troubles, *([snapshot.trouble] if snapshot.trouble is not None else [])]
 
 
-def _is_own(event: Event) -> bool:
-    args = event.get("args")
-    return (isinstance(args, dict) and _MARK in args) or event.get("cat") == _MARK
+def _take_snapshot(workdir: Workdir, lock: WorkLock | None, patience: float) -> tuple[Snapshot, list[str]]:
+    try:
+        with lock.held(patience) if lock is not None else nullcontext():
+            return Snapshot(workdir.timeline), []
+    except UserError as error:
+        return Snapshot(workdir.timeline), [f"{error}; so some events of PyTaskFarmer may be missing"]
 
 
-def _write_events(fd: int, events: Iterator[bytes]) -> None:
-    buffer = bytearray(b"[")
-    separator = b"\n"
-    for event in events:
-        buffer += separator
-        buffer += event
-        separator = b",\n"
-        if len(buffer) > _BUFFER:
-            write_all(fd, bytes(buffer))
-            buffer.clear()
-    write_all(fd, bytes(buffer) + _LIST_END)
+@contextmanager
+def open_output(path: Path, *, is_gzip: bool, is_forced: bool) -> Iterator[Callable[[bytes], object]]:
+    """Open a file that is at its place only when it is whole, for a `with` block.
 
-
-def _extend_events(fd: int, events: list[Event]) -> None:
-    if events:
-        os.lseek(fd, -len(_LIST_END), os.SEEK_END)
-        write_all(fd, b"".join(b",\n" + encode_event(event) for event in events) + _LIST_END)
-
-
-def _all_events(workdir: Workdir, lines: Lines, foreign: list[Event]) -> Iterator[bytes]:
-    yield from map(encode_event, foreign)
-    for number, path in enumerate(all_journals(workdir.farmers)):
-        yield from _farmer_events(path, FIRST_PID + number * LANES, lines)
-
-
-def _farmer_events(path: Path, pid: int, lines: Lines) -> Iterator[bytes]:
-    records = read_records(path)
-    first = next(records, None)
-    if first is None:
-        return
-    identity = read_identity(first, path)
-    yield _encode_name("process_name", pid, pid, identity.label)
-    for slot in range(identity.slots):
-        yield _encode_name("thread_name", pid, pid + 1 + slot, f"slot {slot}")
-    for record in records:
-        if record["ev"] in ("end", "killed"):
-            yield _encode_slice(record, identity, pid, lines)
-
-
-def _encode_name(kind: str, pid: int, tid: int, name: str) -> bytes:
-    return encode_event({"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": {"name": name, _MARK: True}})
-
-
-def _encode_slice(record: Event, identity: Identity, pid: int, lines: Lines) -> bytes:
-    """Encode one run; formatted by hand, since a trace can have a million of them."""
-    code = record["rc"]
-    task_id = record["id"]
-    outcome = "killed" if record["ev"] == "killed" else "finished" if code == 0 else "failed"
-    command = lines[task_id] if task_id < len(lines) else f"task {task_id}"  # appended since the tasklist was read
-    label = command if outcome == "finished" else f"{outcome.upper()} {command}"
-    if len(label) > NAME_LENGTH:
-        label = label[: NAME_LENGTH - 1] + "…"
-    peak = f'"max_rss_kib":{record["rss"]},' if record["rss"] else ""
-    start = round((record["begin"] + identity.clock_offset) * 1e6)
-    end = round((record["end"] + identity.clock_offset) * 1e6)
-    return (
-        f'{{"cat":"task","name":{_quote(label)},"ph":"X","pid":{pid},"tid":{pid + 1 + record["slot"]},'
-        f'"ts":{start},"dur":{end - start},"args":{{"task":{task_id},"outcome":"{outcome}","code":{code},'
-        f'"log":"logs/log_{task_id}","cpu_s":{record["cpu"]},{peak}'
-        f'"{_MARK}":{_quote(identity.farmer)}}}}}'
-    ).encode("utf-8", "replace")
+    Raises
+    ------
+    UserError
+        If there is a file already, and it is not forced; or if it cannot be written.
+    """
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise UserError(f"{path}: not a file: cannot write the trace there")
+    if os.path.lexists(path) and not is_forced:
+        raise UserError(f"{path}: exists already: give another name, or --force to replace it")
+    try:
+        with temporary_file(path) as (fd, temporary):
+            if is_gzip:
+                with open(fd, "wb", closefd=False) as raw, gzip.GzipFile("", "wb", _COMPRESSION, raw, mtime=0) as file:
+                    yield file.write
+            else:
+                yield lambda data: write_all(fd, data)
+            if os.path.lexists(path) and not is_forced:
+                raise UserError(f"{path}: exists already: somebody made it meanwhile; --force replaces it")
+            temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write the trace: {error.strerror}") from error

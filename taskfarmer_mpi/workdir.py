@@ -85,6 +85,7 @@ class Workdir:
         self.failed = self.path / "failed"
         self.logs = self.path / "logs"
         self.timeline = self.path / "timeline.json"
+        self.merged = self.path / "timeline.merged.json"
         self.config = self.path / "farm.ini"
         self.farmers = self.path / "farmers"
 

@@ -1,0 +1,62 @@
+"""What plain farmers add to a trace: their events as they are, names for their lanes, and their share of the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from taskfarmer_mpi.totals import Totals
+from taskfarmer_mpi.trace_events import Event, encode_event, name_process, name_thread
+
+FIRST_PID = 2**22 + 1
+"""Process number of the whole work directory, and below those of our farmers: above any OS pid on Linux, so that those of
+plain farmers never meet them."""
+_SORT_INDEX = 2**24
+"""Where the processes of plain farmers are sorted in: behind ours."""
+
+
+class PlainPart:
+    """Takes the events of plain farmers one by one; what it makes depends on their order alone."""
+
+    def __init__(self, totals: Totals, outcomes: Callable[[], dict[str, bool]]) -> None:
+        """Begin with our own part.
+
+        Parameters
+        ----------
+        totals
+            The counters, with the runs of our farmers.
+        outcomes
+            Returns whether tasks that ended in the hands of plain farmers are finished, by their texts.
+        """
+        self._totals = totals
+        self._read_outcomes = outcomes
+        self._outcomes: dict[str, bool] | None = None
+        self._named: set[tuple[int, int]] = set()
+
+    def take(self, event: Event) -> Iterator[bytes]:
+        """Yield an event, and before it what names its lane."""
+        pid, tid, begin, length = (event.get(name) for name in ("pid", "tid", "ts", "dur"))
+        if event.get("ph") == "X" and event.get("cat") == "task" and isinstance(pid, int) and isinstance(tid, int):
+            yield from self._name(pid, tid)
+            if isinstance(begin, int | float) and isinstance(length, int | float):
+                self._count(str(event.get("name")), round(begin), round(begin + length))
+        yield encode_event(event)
+
+    def _name(self, pid: int, tid: int) -> Iterator[bytes]:
+        if (pid, pid) not in self._named:
+            self._named.add((pid, pid))
+            yield from name_process(pid, f"PyTaskFarmer · pid {pid}", _SORT_INDEX + pid)
+        if (pid, tid) not in self._named:
+            self._named.add((pid, tid))
+            yield from name_thread(pid, tid, "worker", tid)
+
+    def _count(self, name: str, begin: int, end: int) -> None:
+        if self._outcomes is None:
+            self._outcomes = self._read_outcomes()
+        self._totals.begin(begin)
+        is_finished = self._outcomes.get(name)
+        if is_finished is not None:  # otherwise it was done again, and a journal has its outcome
+            self._totals.end(end, is_finished=is_finished)
+
+    def counters(self) -> Iterator[bytes]:
+        """Yield the counters of the whole work directory, in little time."""
+        yield from self._totals.encode(FIRST_PID)

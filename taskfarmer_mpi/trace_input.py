@@ -1,0 +1,49 @@
+"""What `taskfarmer-ctl` needs for a trace: the texts of the tasks, and the lock if it can be had."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from taskfarmer_mpi.config import read_config
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.locks import WorkLock
+from taskfarmer_mpi.registry import HANDLER
+from taskfarmer_mpi.reopen import open_lock
+from taskfarmer_mpi.texts import TaskTexts
+from taskfarmer_mpi.workdir import Workdir
+
+READING_PATIENCE = 10.0
+"""How long to wait for the lock where it is possible to do without [s]."""
+
+
+def read_texts(workdir: Workdir) -> tuple[TaskTexts, list[str]]:
+    """Return the texts of the tasks, without the code of their handler, and what could not be read and why.
+
+    Raises
+    ------
+    FarmError
+        If a list cannot be read.
+    """
+    troubles = []
+    tasklist = None
+    try:
+        stored = read_config(workdir)
+        if stored is not None and stored.handler.class_path == HANDLER.built_in["default"]:
+            tasklist = Path(stored.tasklist)
+    except UserError as error:
+        troubles.append(str(error))
+    try:
+        return TaskTexts(workdir, tasklist), troubles
+    except OSError as error:
+        raise FarmError(f"{error.filename or workdir.path}: cannot read: {error.strerror}") from error
+
+
+def open_reading_lock(workdir: Workdir) -> WorkLock | None:
+    """Return the lock of a work directory; None if this user cannot take it, and has to read without."""
+    lock = open_lock(workdir, os.environ)
+    for path in lock.paths:
+        writable = path if path.exists() else path.parent
+        if not os.access(writable, os.W_OK):
+            return None
+    return lock
