@@ -20,6 +20,8 @@ from taskfarmer_mpi.trace_events import Event, is_marked, is_own
 from taskfarmer_mpi.workdir import open_file
 
 _BLOCK = 1024 * 1024
+_LONGEST = 16 * _BLOCK
+"""Longest event that is believed [characters]."""
 _OVERLAP = 4096
 """How much of an old timeline is looked for in a longer one [bytes]."""
 _OWN_BEGIN = b"[\n"
@@ -58,7 +60,7 @@ def read_list(file: IO[bytes]) -> Iterator[object]:
                 except (ValueError, RecursionError):
                     break
                 yield value
-        if not block or len(text) - at > 16 * _BLOCK:
+        if not block or len(text) - at > _LONGEST:
             raise DamagedError(f"it is damaged near its byte {size}" if is_begun else "not a JSON list")
         size += len(block)
 
@@ -114,7 +116,7 @@ class Snapshot:
             return
         self.is_plain = head[:1] == b"["
         with file:
-            copy = SpooledTemporaryFile(max_size=16 * _BLOCK)  # noqa: SIM115
+            copy = SpooledTemporaryFile(max_size=_LONGEST)  # noqa: SIM115
             shutil.copyfileobj(file, copy, _BLOCK)
         self._file = copy
 

@@ -60,7 +60,8 @@ class _Writer:
         self.size += len(self._buffer)
         self._buffer.clear()
 
-    def end(self) -> None:
+    def end(self, last: Iterable[bytes]) -> None:
+        self.extend(last)
         self._buffer += b"\n]\n"
         self.flush()
 
@@ -101,35 +102,37 @@ def merge_timeline(workdir: Workdir, lock: WorkLock, texts: Texts, patience: flo
             try:
                 plain = trace.plain_part()
                 writer.extend(event for known in snapshot.events() for event in plain.take(known))
+                if snapshot.is_plain and own > PLAIN_LIMIT and not is_forced:
+                    writer.end(plain.counters())
+                    temporary.replace(workdir.merged)
+                    return Merged(workdir.merged, [*trace.troubles, *_troubles(snapshot), _reason(workdir)])
                 writer.flush()
+                os.fsync(fd)  # so that nothing written under the lock has to wait for the disk
                 with lock.held(patience):
                     more = snapshot.changes()
                     if more is not None:
                         writer.extend(event for new in more for event in plain.take(new))
-                        writer.extend(plain.counters())
-                        writer.end()
-                        return _put(
-                            workdir, temporary, snapshot, trace.troubles, is_large=own > PLAIN_LIMIT and not is_forced
-                        )
+                        writer.end(plain.counters())
+                        return Merged(workdir.timeline, [*trace.troubles, *_put(workdir.timeline, temporary, snapshot)])
             finally:
                 snapshot.close()
             os.ftruncate(fd, own)
             os.lseek(fd, own, os.SEEK_SET)
-            writer.size = own
 
 
-def _put(workdir: Workdir, temporary: Path, snapshot: Snapshot, troubles: list[str], *, is_large: bool) -> Merged:
-    """Put the new file in its place; the lock is held."""
-    troubles = list(troubles)
-    if is_large and snapshot.is_plain:
-        temporary.replace(workdir.merged)
-        reason = "a PyTaskFarmer that is at work would choke on the whole trace, which is in"
-        return Merged(workdir.merged, [*troubles, f"{workdir.timeline}: {reason} {workdir.merged.name}"])
-    if snapshot.trouble is not None:
-        kept = _keep(workdir.timeline)
-        troubles.append(f"{snapshot.trouble}; the old file is now {kept.name}")
-    temporary.replace(workdir.timeline)
-    return Merged(workdir.timeline, troubles)
+def _reason(workdir: Workdir) -> str:
+    return f"{workdir.timeline}: a PyTaskFarmer that is at work would choke on the trace, which is in {workdir.merged.name}"
+
+
+def _troubles(snapshot: Snapshot) -> list[str]:
+    return [] if snapshot.trouble is None else [snapshot.trouble]
+
+
+def _put(path: Path, temporary: Path, snapshot: Snapshot) -> list[str]:
+    """Put the new timeline in its place, with the lock held; return what was wrong with the old one."""
+    troubles = [f"{trouble}; the old file is now {_keep(path).name}" for trouble in _troubles(snapshot)]
+    temporary.replace(path)
+    return troubles
 
 
 def _keep(path: Path) -> Path:
@@ -172,9 +175,8 @@ def write_trace(
         writer.extend(event for known in snapshot.events() for event in plain.take(known))
     finally:
         snapshot.close()
-    writer.extend(plain.counters())
-    writer.end()
-    return [*trace.troubles, *troubles, *([snapshot.trouble] if snapshot.trouble is not None else [])]
+    writer.end(plain.counters())
+    return [*trace.troubles, *troubles, *_troubles(snapshot)]
 
 
 def _take_snapshot(workdir: Workdir, lock: WorkLock | None, patience: float) -> tuple[Snapshot, list[str]]:

@@ -166,7 +166,7 @@ class Trace:
         return PlainPart(copy.deepcopy(self._totals), self._plain_outcomes)
 
     def _plain_outcomes(self) -> dict[str, bool]:
-        """Return, by text, whether a task finished whose outcome is in no journal: the events of plain farmers do not tell."""
+        """Return, by text, which tasks whose outcome is in no journal finished: the events of plain farmers do not tell."""
         outcomes = {}
         for path, outcome in ((self._workdir.failed, Outcome.FAILED), (self._workdir.finished, Outcome.FINISHED)):
             own = self._runs.tasks_with(outcome)

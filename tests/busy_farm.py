@@ -1,4 +1,4 @@
-"""A work directory with a bit of everything in its trace: five ranks, two PyTaskFarmers, failures, a stop, a death, a retry."""
+"""A work directory with a bit of everything: five ranks, two PyTaskFarmers, failures, a stop, a death, a retry."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def read_timeline(workdir: Path) -> list[dict[str, Any]]:
 
 def slices(workdir: Path) -> list[dict[str, Any]]:
     """Return the slices of the timeline: one per run of a task."""
-    return [event for event in read_timeline(workdir) if event["ph"] == "X"]
+    return [event for event in read_timeline(workdir) if event["ph"] == "X" and event["cat"] != "farmer"]
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
