@@ -42,7 +42,7 @@ def read_list(file: IO[bytes]) -> Iterator[object]:
         After the last element that could be read.
     """
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-    text, at, size = "", 0, 0
+    text, at, count = "", 0, 0
     is_begun = False
     while True:
         block = file.read(_BLOCK)
@@ -60,9 +60,9 @@ def read_list(file: IO[bytes]) -> Iterator[object]:
                 except (ValueError, RecursionError):
                     break
                 yield value
+                count += 1
         if not block or len(text) - at > _LONGEST:
-            raise DamagedError(f"it is damaged near its byte {size}" if is_begun else "not a JSON list")
-        size += len(block)
+            raise DamagedError(f"its JSON is damaged behind element {count}" if is_begun else "not a JSON list")
 
 
 def _skip(text: str, at: int) -> int:

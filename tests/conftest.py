@@ -32,7 +32,7 @@ def witness(tmp_path: Path) -> Witness:
     return Witness(tmp_path / "witness")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pytaskfarmer() -> Path:
     """Return the script of PyTaskFarmer 0.1.0."""
     script = os.environ.get("PYTASKFARMER")

@@ -335,16 +335,16 @@ def test_a_journal_that_is_closed_during_the_merge_is_read_under_its_new_name(
 @pytest.mark.parametrize(
     ("data", "readable", "problem"),
     [
-        ('[{"cat": "ta', 0, "damaged near"),
+        ('[{"cat": "ta', 0, "damaged behind"),
         ('{"traceEvents": []}', 0, "not a JSON list"),
         ("good morning", 0, "not a JSON list"),
-        (json.dumps([PLAIN, PLAIN])[:-5], 1, "damaged near"),
+        (json.dumps([PLAIN, PLAIN])[:-5], 1, "damaged behind"),
         (json.dumps([PLAIN]) + "}}", 1, None),
         (f"[\n{json.dumps(PLAIN)},\n{json.dumps(PLAIN)[:30]}\n]\n", 1, "no event"),
         (f"[\n{json.dumps(PLAIN)}", 1, "end is missing"),
         ('[{"name": NaN}, 5, null, "x"]', 1, None),
         ("", 0, None),
-        ("[" * 100_000, 0, "damaged near"),
+        ("[" * 100_000, 0, "damaged behind"),
     ],
 )
 def test_a_damaged_timeline_is_read_as_far_as_it_goes_and_kept(
