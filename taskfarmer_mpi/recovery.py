@@ -47,9 +47,9 @@ class Recovery:
     """Dead farmers whose journals name tasks that this work directory does not have."""
     waiting: list[str] = field(default_factory=list)
     """Dead farmers some of whose tasks still run, and why nothing can be done yet."""
-    begin: float = 0.0
+    begin: float = field(default=0.0, compare=False)
     """[s since the epoch]"""
-    end: float = 0.0
+    end: float = field(default=0.0, compare=False)
     """[s since the epoch]"""
 
 
