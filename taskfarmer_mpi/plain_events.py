@@ -87,13 +87,7 @@ class Snapshot:
     """A timeline as it was at one moment."""
 
     def __init__(self, path: Path) -> None:
-        """Take it, in little time; to be called with the lock of the work directory held.
-
-        Raises
-        ------
-        OSError
-            If there is one that cannot be read.
-        """
+        """Take it, in little time; to be called with the lock of the work directory held."""
         self.trouble: str | None = None
         """What is wrong with it, once `events` came to its end."""
         self.is_plain = False
@@ -103,9 +97,13 @@ class Snapshot:
         self.size = 0
         self._state: tuple[int, int, int] | None = None
         try:
-            file = open(open_file(path, os.O_RDONLY), "rb")  # noqa: SIM115
+            self._take(open(open_file(path, os.O_RDONLY), "rb"))  # noqa: SIM115
         except FileNotFoundError:
-            return
+            pass
+        except OSError as error:
+            self.trouble = f"{path}: cannot read: {error.strerror}"
+
+    def _take(self, file: IO[bytes]) -> None:
         status = os.fstat(file.fileno())
         self._state = (status.st_ino, status.st_size, status.st_mtime_ns)
         self.size = status.st_size
@@ -136,6 +134,8 @@ class Snapshot:
             yield from _foreign(_read_lines(self._file) if is_ours else read_list(self._file))
         except DamagedError as error:
             self.trouble = f"{self._path}: {error}; read up to there"
+        except OSError as error:
+            self.trouble = f"{self._path}: cannot read: {error.strerror}; read up to there"
 
     def changes(self) -> list[Event] | None:
         """Return what plain farmers have appended since, in little time; None if it has to be read as a whole.
@@ -150,6 +150,8 @@ class Snapshot:
                 return self._appended(file, status.st_size)
         except FileNotFoundError:
             return [] if self._state is None else None
+        except OSError:
+            return [] if self.trouble else None
 
     def _appended(self, file: IO[bytes], size: int) -> list[Event] | None:
         """Return the new events of a longer list that begins as this one, without its bracket, does."""

@@ -6,10 +6,9 @@ meanwhile, and the counters of a few thousand points, are all that is written un
 
 from __future__ import annotations
 
-import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,7 +23,6 @@ PLAIN_LIMIT = 8 * 1024 * 1024
 """How much may be added to a timeline that a plain farmer writes [bytes]: it reads and writes it all for each task, with the
 lock held, at some 10 MB/s, and other plain farmers give up after 10 s."""
 _BUFFER = 1024 * 1024
-_COMPRESSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def merge_timeline(workdir: Workdir, lock: WorkLock, texts: Texts, patience: flo
     LockBusyError
         If others held the lock for longer than `patience`.
     OSError
-        If a file cannot be read or written.
+        If the trace cannot be written.
     """
     trace = Trace(workdir, texts)
     with temporary_file(workdir.timeline) as (fd, temporary):
@@ -185,30 +183,3 @@ def _take_snapshot(workdir: Workdir, lock: WorkLock | None, patience: float) -> 
             return Snapshot(workdir.timeline), []
     except UserError as error:
         return Snapshot(workdir.timeline), [f"{error}; so some events of PyTaskFarmer may be missing"]
-
-
-@contextmanager
-def open_output(path: Path, *, is_gzip: bool, is_forced: bool) -> Iterator[Callable[[bytes], object]]:
-    """Open a file that is at its place only when it is whole, for a `with` block.
-
-    Raises
-    ------
-    UserError
-        If there is a file already, and it is not forced; or if it cannot be written.
-    """
-    if path.is_dir() or (path.exists() and not path.is_file()):
-        raise UserError(f"{path}: not a file: cannot write the trace there")
-    if os.path.lexists(path) and not is_forced:
-        raise UserError(f"{path}: exists already: give another name, or --force to replace it")
-    try:
-        with temporary_file(path) as (fd, temporary):
-            if is_gzip:
-                with open(fd, "wb", closefd=False) as raw, gzip.GzipFile("", "wb", _COMPRESSION, raw, mtime=0) as file:
-                    yield file.write
-            else:
-                yield lambda data: write_all(fd, data)
-            if os.path.lexists(path) and not is_forced:
-                raise UserError(f"{path}: exists already: somebody made it meanwhile; --force replaces it")
-            temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the trace: {error.strerror}") from error

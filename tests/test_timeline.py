@@ -21,8 +21,9 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.journal import all_journals, close_journal
 from taskfarmer_mpi.plain_events import DamagedError, Snapshot, read_list
-from taskfarmer_mpi.timeline import Merged, merge_timeline, open_output
+from taskfarmer_mpi.timeline import Merged, merge_timeline
 from taskfarmer_mpi.trace_events import NAME_LENGTH
+from taskfarmer_mpi.trace_output import open_output
 
 PLAIN = {"cat": "task", "name": "x", "pid": 7, "tid": 8, "ts": 1.5e15, "dur": 2.5, "ph": "X", "args": {}}
 Events = list[dict[str, Any]]
@@ -360,6 +361,23 @@ def test_a_damaged_timeline_is_read_as_far_as_it_goes_and_kept(
     else:
         assert problem in result.troubles[0]
         assert [path.read_text() for path in kept] == [data]
+
+
+@pytest.mark.parametrize("kind", ["a link", "a folder"])
+def test_what_stands_in_the_place_of_a_timeline_is_kept_under_another_name(farm: Farm, tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other"
+    other.write_text("mine")
+    if kind == "a link":
+        farm.workdir.timeline.symlink_to(other)
+    else:
+        farm.workdir.timeline.mkdir()
+    result = merged(farm)
+    assert "cannot read" in result.troubles[0]
+    assert len(runs_in(read_timeline(farm.workdir.path))) == 3
+    assert other.read_text() == "mine"
+    kept = farm.workdir.path / "timeline.json.damaged"
+    assert kept.is_symlink() if kind == "a link" else kept.is_dir()
+    assert merged(farm).troubles == []
 
 
 def test_damaged_timelines_are_kept_under_different_names(farm: Farm) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, open_lock
-from taskfarmer_mpi.timeline import merge_timeline, open_output, write_trace
+from taskfarmer_mpi.timeline import merge_timeline, write_trace
 from taskfarmer_mpi.trace_input import READING_PATIENCE, open_reading_lock, read_texts
+from taskfarmer_mpi.trace_output import open_output
 from taskfarmer_mpi.workdir import Workdir
 
 HELP = "make the trace that Perfetto opens"

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.perfetto_ui import find_ui
-from taskfarmer_mpi.timeline import open_output, write_trace
+from taskfarmer_mpi.timeline import write_trace
 from taskfarmer_mpi.trace_input import READING_PATIENCE, open_reading_lock, read_texts
+from taskfarmer_mpi.trace_output import open_output
 from taskfarmer_mpi.workdir import Workdir
 
 if TYPE_CHECKING:
