@@ -291,8 +291,24 @@ def test_a_plain_farmer_that_rewrites_our_timeline_during_the_merge_loses_nothin
     assert len(looks) == 2
 
 
+def test_plain_farmers_with_the_same_numbers_on_two_nodes_get_lanes_of_their_own(farm: Farm) -> None:
+    times = [(0, 10), (5, 10), (11, 4), (12, 20), (15, 1)]
+    farm.workdir.timeline.write_text(json.dumps([PLAIN | {"ts": begin, "dur": length} for begin, length in times]))
+    events = merge(farm)
+    plain = [event for event in runs_in(events) if event["pid"] == 7]
+    assert [(event["ts"], event["dur"]) for event in plain] == times
+    lanes = [event["tid"] for event in plain]
+    assert [lanes[0], lanes[2], lanes[4]] == [8, 8, 8]
+    assert lanes[1] != 8
+    assert lanes[3] not in (8, lanes[1])
+    assert {event["tid"] for event in events if event["name"] == "thread_name" and event["pid"] == 7} == set(lanes)
+    before = farm.workdir.timeline.read_bytes()
+    merge(farm)
+    assert farm.workdir.timeline.read_bytes() == before
+
+
 def test_many_events_of_plain_farmers_survive(farm: Farm) -> None:
-    many = [PLAIN | {"ts": 1.5e15 + number, "name": f"é {number}", "args": {"n": [number]}} for number in range(30_000)]
+    many = [PLAIN | {"ts": 1.5e15 + 4 * number, "name": f"é {number}", "args": {"n": [number]}} for number in range(30_000)]
     farm.workdir.timeline.write_text(json.dumps(many))
     for _ in range(2):
         assert [event for event in runs_in(merge(farm)) if event["pid"] == 7] == many
