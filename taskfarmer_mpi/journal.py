@@ -28,7 +28,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ OPEN_SUFFIX = ".journal"
 CLOSED_SUFFIX = ".closed"
 
 Record = dict[str, Any]
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +220,11 @@ def read_identity(record: Record, path: Path) -> Identity:
     """
     if record.get("ev") != "farmer" or record.get("format") != FORMAT:
         raise FarmError(f"{path}: not a journal of format {FORMAT}: written by a newer version?")
-    try:
-        return Identity(**{name: record[name] for name in Identity.__slots__})
-    except KeyError as error:
-        raise FarmError(f"{path}: the journal's first line has no {error}") from error
+    wanted = {"t": "float", **{member.name: str(member.type) for member in fields(Identity)}}
+    for name, kind in wanted.items():
+        if not isinstance(record.get(name), _KINDS[kind]):
+            raise FarmError(f"{path}: the journal's first line is damaged: {name!r} is no {kind}")
+    return Identity(**{member.name: record[member.name] for member in fields(Identity)})
 
 
 class JournalReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TypeGuard
 
 from taskfarmer_mpi.totals import Totals
@@ -47,7 +48,8 @@ class PlainPart:
             self._ends[pid, tid] = begin + length
             self._count(str(event.get("name")), round(begin), round(begin + length))
             event = event | {"tid": tid}
-        yield encode_event(event)
+        with suppress(ValueError, RecursionError):  # a number or a depth that no JSON text can have
+            yield encode_event(event)
 
     def _find_lane(self, pid: int, tid: int, begin: float) -> int:
         """Return the thread for an event: another one where farmers on two nodes have the same numbers at the same time."""
@@ -75,4 +77,4 @@ class PlainPart:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and -(2**62) < value < 2**62

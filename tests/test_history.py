@@ -1,7 +1,9 @@
 """What the farmers did, as their journals tell it."""
 
+import json
 from pathlib import Path
 
+import pytest
 from fakes import Hand, make_farm
 
 from taskfarmer_mpi.history import FarmerState, Outcome, read_histories
@@ -41,3 +43,16 @@ def test_a_journal_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) 
     histories, troubles = read_histories(farm.workdir)
     assert [history.identity.farmer for history in histories] == ["2-b"]
     assert [str(newer) in troubles[0], str(empty) in troubles[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"), [("rank", "x", "int"), ("slots", 1.5, "int"), ("host", None, "str"), ("t", "now", "float")]
+)
+def test_a_journal_whose_first_line_is_damaged_is_one_trouble(tmp_path: Path, name: str, value: object, kind: str) -> None:
+    farm = make_farm(tmp_path, ["a"])
+    Hand(farm, "2-b").end(0, 0)
+    path = Hand(farm, "1-a").journal.path
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}) + "\n")
+    histories, troubles = read_histories(farm.workdir)
+    assert [history.identity.farmer for history in histories] == ["2-b"]
+    assert troubles == [f"{path}: the journal's first line is damaged: {name!r} is no {kind}"]

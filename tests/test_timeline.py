@@ -360,6 +360,8 @@ def test_a_journal_that_is_closed_during_the_merge_is_read_under_its_new_name(
         (f"[\n{json.dumps(PLAIN)},\n{json.dumps(PLAIN)[:30]}\n]\n", 1, "no event"),
         (f"[\n{json.dumps(PLAIN)}", 1, "end is missing"),
         ('[{"name": NaN}, 5, null, "x"]', 1, None),
+        ('[{"cat": "x", "ph": "X", "name": 1e999}]', 0, None),
+        (json.dumps([PLAIN | {"ts": 10**400}]), 1, None),
         ("", 0, None),
         ("[" * 100_000, 0, "damaged behind"),
     ],
