@@ -222,7 +222,7 @@ def read_identity(record: Record, path: Path) -> Identity:
         raise FarmError(f"{path}: not a journal of format {FORMAT}: written by a newer version?")
     wanted = {"t": "float", **{member.name: str(member.type) for member in fields(Identity)}}
     for name, kind in wanted.items():
-        if not isinstance(record.get(name), _KINDS[kind]):
+        if not isinstance(record.get(name), _KINDS.get(kind, (object,))):
             raise FarmError(f"{path}: the journal's first line is damaged: {name!r} is no {kind}")
     return Identity(**{member.name: record[member.name] for member in fields(Identity)})
 
