@@ -88,6 +88,7 @@ class Workdir:
         self.merged = self.path / "timeline.merged.json"
         self.config = self.path / "farm.ini"
         self.farmers = self.path / "farmers"
+        self._folders = [self.path, self.farmers]
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> Workdir:
@@ -106,6 +107,8 @@ class Workdir:
         if not is_known:
             reason = "no farm.ini and no toprocess here" if workdir.path.is_dir() else "no such directory"
             raise UserError(f"{workdir.path}: not a work directory: {reason}")
+        if not workdir.farmers.exists():  # only PyTaskFarmer worked in it
+            workdir._folders = [workdir.path]
         return workdir
 
     def create(self) -> None:
@@ -136,5 +139,5 @@ class Workdir:
         On NFS a name that was looked up before it existed stays missing for up to 30 s, unless its
         directory is opened.
         """
-        for folder in (self.path, self.farmers):
+        for folder in self._folders:
             os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))

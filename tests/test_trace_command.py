@@ -42,6 +42,20 @@ def test_the_trace_goes_to_the_work_directory_without_mpi(site: Site, farm: Farm
     assert [event["name"] for event in slices(farm.workdir.path)] == ["echo a", "FAILED echo b", "x"]
 
 
+def test_a_directory_in_which_only_pytaskfarmer_worked_has_a_trace_too(site: Site) -> None:
+    workdir = site.path / "old"
+    workdir.mkdir()
+    (workdir / "toprocess").touch()
+    (workdir / "finished").write_text("0 x\n")
+    (workdir / "timeline.json").write_text(json.dumps([PLAIN, PLAIN | {"ts": 1.6e15}]))
+    for arguments in ([workdir, "-o", site.path / "out.json"], [workdir]):
+        process = trace(site, *arguments)
+        assert [process.popen.returncode, process.stderr] == [0, ""]
+    assert [event["name"] for event in slices(workdir)] == ["x", "x"]
+    assert (site.path / "out.json").read_bytes() == (workdir / "timeline.json").read_bytes()
+    assert not (workdir / "farmers").exists()
+
+
 def test_it_needs_no_code_of_the_tasklist_handler(site: Site, farm: Farm) -> None:
     stored = stored_as(str(farm.handler.path))
     handler = Definition("mine", "gone.Handler", {}, "/gone/file.ini")
