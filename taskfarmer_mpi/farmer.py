@@ -32,6 +32,8 @@ KILL_PATIENCE = 1.0
 """How long a farmer that stops waits for its tasks' last processes to die [s]."""
 LONGEST_PAUSE = 0.1
 """How long a farmer sleeps at most [s]."""
+SIGN_INTERVAL = 60.0
+"""How often a farmer whose tasks run notes that it lives [s]: so the trace knows about how long they ran if it dies."""
 NOTED_WAIT = 0.1
 """How long a farmer must have waited for the lock [s] for a visit that brought nothing to be noted."""
 
@@ -104,7 +106,7 @@ class Farmer:
         self._outcomes: list[Run] = []
         self._verdicts: deque[tuple[float, Run]] = deque()
         self._back: list[Task] = []
-        self._next_visit = self._last_visit = self._last_start = self._due = clock()
+        self._next_visit = self._last_visit = self._last_start = self._last_sign = self._due = clock()
         self._lock_wait: float | None = None
         self._lock_pause = 0.001
         self._lock_report = REPORT
@@ -179,6 +181,7 @@ class Farmer:
             if self._clock() + self._needed_time > self._deadline and self.takes_tasks:
                 self.drain(f"a task may take {self._needed_time:.3g} s, which is more than the time left")
             self._fill()
+            self._give_sign()
             self._due = self._visit_time()
             if self._clock() >= self._due:
                 if self._visit():
@@ -257,6 +260,14 @@ class Farmer:
             if run is not None:
                 self._end(run)
         self.journal.flush()
+
+    def _give_sign(self) -> None:
+        now = self._clock()
+        if now - self._last_sign >= SIGN_INTERVAL:
+            self._last_sign = now
+            if self._pool.busy:
+                self.journal.note("alive")
+                self.journal.flush()
 
     def _start(self, task: Task) -> Run | None:
         """Start a task; return its run if that is over already."""

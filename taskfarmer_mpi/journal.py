@@ -1,6 +1,6 @@
 """A farmer's own log: one JSON object a line, one writer, no lock.
 
-What a line means. The last five are for the trace only, and recovery skips them; none of them may come between `taken`
+What a line means. The last six are for the trace only, and recovery skips them; none of them may come between `taken`
 and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
@@ -17,6 +17,7 @@ given      these tasks are back in `toprocess`
 start      the farmer is ready; `begin`: when its program began
 visit      a visit to the lists: `begin`, time waited for the lock before it, how many tasks went each way
 recovery   dead farmers were recovered: `begin`, `end`, how many farmers and tasks
+alive      the farmer lives, and its tasks run; now and then
 drain      no more tasks are started, and why; `stop`: running tasks are killed, and why
 leave      the farmer left by itself
 =========  ==========================================================================================

@@ -11,6 +11,7 @@ from test_farmer import Stage
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farm import Farm
+from taskfarmer_mpi.farmer import SIGN_INTERVAL
 from taskfarmer_mpi.history import Attempt, Outcome, read_histories
 from taskfarmer_mpi.journal import JournalReader, Record, read_records
 from taskfarmer_mpi.recovery import note_recovery, recover
@@ -61,6 +62,15 @@ def test_an_idle_farmer_does_not_fill_its_journal_with_visits(tmp_path: Path) ->
         stage.farmer.look_again()
         stage.turn(1.0)
     assert stage.hand.journal.path.stat().st_size == size
+
+
+def test_a_farmer_gives_a_sign_of_life_now_and_then_while_its_tasks_run(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 1)
+    stage.turn(3.5 * SIGN_INTERVAL)
+    assert len(records(stage, "alive")) == 3
+    stage.pool.end(0)
+    stage.turn(3 * SIGN_INTERVAL)
+    assert len(records(stage, "alive")) == 3
 
 
 def test_a_visit_that_failed_between_journal_and_list_leaves_taken_as_the_last_record(

@@ -112,6 +112,23 @@ def test_a_farmer_that_was_killed_is_seen_and_so_is_one_that_works(site: Site) -
     ]
 
 
+def test_pytaskfarmers_take_their_turns_while_traces_are_made_and_lose_no_event(site: Site, pytaskfarmer: Path) -> None:
+    tasks = [f"sleep 0.0{number % 10} {number / 1000}" for number in range(120)]
+    tasklist = site.tasklist(tasks)
+    workdir = Path(f"{tasklist}_workdir")
+    farmers = [site.plain_0_1_0(pytaskfarmer, "-n", "2", tasklist) for _ in range(2)]
+    wait_for(lambda: (workdir / "timeline.json").exists(), deadline=DEADLINE, what="a PyTaskFarmer writes the timeline")
+    makers = [[site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "trace", workdir) for _ in range(2)]]
+    while any(farmer.is_running() for farmer in farmers):
+        for maker in makers[-1]:
+            maker.succeed(DEADLINE)
+        makers.append([site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "trace", workdir) for _ in range(2)])
+    for process in (*farmers, *makers[-1]):
+        process.succeed(DEADLINE)
+    assert len(makers) > 1
+    assert sorted(event["name"] for event in slices(workdir)) == sorted(tasks)
+
+
 def _begun(workdir: Path) -> int:
     return sum(path.read_bytes().count(b'"ev":"begin"') for path in workdir.glob("farmers/*.journal"))
 
