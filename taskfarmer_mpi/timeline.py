@@ -6,6 +6,7 @@ meanwhile, and the counters of a few thousand points, are all that is written un
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -23,6 +24,8 @@ PLAIN_LIMIT = 8 * 1024 * 1024
 """How much may be added to a timeline that a plain farmer writes [bytes]: it reads and writes it all for each task, with the
 lock held, at some 10 MB/s, and other plain farmers give up after 10 s."""
 _BUFFER = 1024 * 1024
+_COMPRESSION = 4
+"""Higher levels take much longer and save little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +151,9 @@ def _keep(path: Path) -> Path:
 
 
 def write_trace(
-    workdir: Workdir, lock: WorkLock | None, texts: Texts, patience: float, write: Callable[[bytes], object]
+    workdir: Workdir, lock: WorkLock | None, texts: Texts, patience: float, path: Path, *, is_gzip: bool
 ) -> list[str]:
-    """Write the trace elsewhere, and change nothing; return what could not be read and why.
+    """Write the trace to a file, and change nothing else; return what could not be read and why.
 
     Parameters
     ----------
@@ -161,19 +164,25 @@ def write_trace(
         The tasks.
     patience
         How long to wait for the lock before doing without [s].
-    write
-        Gets the trace piece by piece.
+    path, is_gzip
+        The file, and whether it is compressed; the same trace gives the same bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
     """
     trace = Trace(workdir, texts)
-    writer = _Writer(write)
-    writer.extend(trace.events())
-    snapshot, troubles = _take_snapshot(workdir, lock, patience)
-    try:
-        plain = trace.plain_part()
-        writer.extend(event for known in snapshot.events() for event in plain.take(known))
-    finally:
-        snapshot.close()
-    writer.end(plain.counters())
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", _COMPRESSION, raw, 0.0) if is_gzip else nullcontext(raw) as file:
+        writer = _Writer(file.write)
+        writer.extend(trace.events())
+        snapshot, troubles = _take_snapshot(workdir, lock, patience)
+        try:
+            plain = trace.plain_part()
+            writer.extend(event for known in snapshot.events() for event in plain.take(known))
+        finally:
+            snapshot.close()
+        writer.end(plain.counters())
     return [*trace.troubles, *troubles, *_troubles(snapshot)]
 
 

@@ -7,11 +7,12 @@ they are told from those. What Perfetto makes of an event: https://perfetto.dev/
 from __future__ import annotations
 
 import json
-import signal
 from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
+from taskfarmer_mpi.causes import describe_cause, signal_name
 from taskfarmer_mpi.history import Outcome
+from taskfarmer_mpi.wording import shorten
 
 Event = dict[str, Any]
 
@@ -140,8 +141,8 @@ def encode_slice(run: Slice) -> bytes:
     how = "" if run.outcome is Outcome.FINISHED else f'"cause":{quote(_cause(run))},'
     usage = ""
     if run.outcome not in (Outcome.LOST, Outcome.RUNNING):
-        signal_name = f'"signal":"{name_signal(-run.code)}",' if run.code < 0 else ""
-        usage = f'"code":{run.code},{signal_name}"cpu_s":{run.cpu!r},'
+        by_signal = f'"signal":"{signal_name(-run.code)}",' if run.code < 0 else ""
+        usage = f'"code":{run.code},{by_signal}"cpu_s":{run.cpu!r},'
         if run.max_rss:
             usage += f'"max_rss_kib":{run.max_rss},'
     return (
@@ -160,21 +161,4 @@ def _cause(run: Slice) -> str:
         return "its farmer died; when it ended is not known: the slice ends with the farmer's last sign of life"
     if run.outcome is Outcome.KILLED:
         return f"its farmer stopped: {run.reason}" if run.reason else "its farmer stopped"
-    if run.code < 0:
-        return f"killed by {name_signal(-run.code)}"
-    if 128 < run.code <= 192:
-        return f"exit code {run.code}, a shell's word for {name_signal(run.code - 128)}"
-    return f"exit code {run.code}"
-
-
-def name_signal(number: int) -> str:
-    """Return the name of a signal, or its number."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def shorten(text: str, length: int) -> str:
-    """Return at most `length` characters of a text; an ellipsis stands for what is left out."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return describe_cause(run.code)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from taskfarmer_mpi.config import read_config
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.locks import WorkLock
-from taskfarmer_mpi.registry import HANDLER
 from taskfarmer_mpi.reopen import open_lock
-from taskfarmer_mpi.texts import TaskTexts
+from taskfarmer_mpi.texts import TaskTexts, plain_tasklist
 from taskfarmer_mpi.workdir import Workdir
 
 READING_PATIENCE = 10.0
@@ -26,15 +24,13 @@ def read_texts(workdir: Workdir) -> tuple[TaskTexts, list[str]]:
         If a list cannot be read.
     """
     troubles = []
-    tasklist = None
+    stored = None
     try:
         stored = read_config(workdir)
-        if stored is not None and stored.handler.class_path == HANDLER.built_in["default"]:
-            tasklist = Path(stored.tasklist)
     except UserError as error:
         troubles.append(str(error))
     try:
-        return TaskTexts(workdir, tasklist), troubles
+        return TaskTexts(workdir, plain_tasklist(stored)), troubles
     except OSError as error:
         raise FarmError(f"{error.filename or workdir.path}: cannot read: {error.strerror}") from error
 

@@ -43,7 +43,6 @@ LAYERS = (
         "pool",
         "muster",
         "plugins",
-        "trace_output",
         "containers",
         "atlas",
         "table",

@@ -1,6 +1,5 @@
 """The trace that Perfetto opens: made of journals, beside plain farmers that write to the same file."""
 
-import gzip
 import io
 import json
 import os
@@ -17,13 +16,11 @@ from fakes import Hand, make_farm, run
 from helpers import read_timeline, slices
 
 from taskfarmer_mpi import history, timeline
-from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.journal import all_journals, close_journal
 from taskfarmer_mpi.plain_events import DamagedError, Snapshot, read_list
 from taskfarmer_mpi.timeline import Merged, merge_timeline
 from taskfarmer_mpi.trace_events import NAME_LENGTH
-from taskfarmer_mpi.trace_output import open_output
 
 PLAIN = {"cat": "task", "name": "x", "pid": 7, "tid": 8, "ts": 1.5e15, "dur": 2.5, "ph": "X", "args": {}}
 Events = list[dict[str, Any]]
@@ -441,24 +438,6 @@ def test_a_list_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
         assert list(read_list(io.BytesIO(data))) == values
     with pytest.raises(DamagedError):
         list(read_list(io.BytesIO(data[:-1])))
-
-
-# -- other outputs --------------------------------------------------------------------------------
-
-
-def test_an_output_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "out.json.gz"
-    with pytest.raises(TypeError), open_output(path, is_gzip=True, is_forced=False) as write:
-        write(1)  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
-    for _ in range(2):
-        with open_output(path, is_gzip=True, is_forced=True) as write:
-            write(b"whole")
-    assert gzip.decompress(path.read_bytes()) == b"whole"
-    with pytest.raises(UserError, match="exists already"), open_output(path, is_gzip=True, is_forced=False):
-        pass
-    with pytest.raises(UserError, match="not a file"), open_output(tmp_path, is_gzip=False, is_forced=True):
-        pass
 
 
 # -- size -----------------------------------------------------------------------------------------

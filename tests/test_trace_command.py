@@ -75,7 +75,7 @@ def test_another_file_is_never_replaced_unless_it_is_forced(site: Site, farm: Fa
     output.write_text("mine")
     process = trace(site, farm.workdir.path, "-o", output)
     assert process.popen.returncode == 2
-    assert process.stderr == f"taskfarmer-ctl: {output}: exists already: give another name, or --force to replace it\n"
+    assert process.stderr == f"taskfarmer-ctl: {output}: it exists; --force replaces it\n"
     assert output.read_text() == "mine"
     assert trace(site, farm.workdir.path, "-o", output, "--force").popen.returncode == 0
     assert len(json.loads(output.read_text())) > 2
@@ -164,9 +164,9 @@ def test_what_is_no_work_directory_is_left_alone(site: Site, name: str) -> None:
 
 def test_an_output_that_cannot_be_written_is_one_line(site: Site, farm: Farm) -> None:
     for output, reason in (
-        (site.path / "no" / "x.json", "No such file"),
-        (site.path, "not a file"),
-        ("/dev/null", "not a file"),
+        (site.path / "no" / "x.json", "no such directory"),
+        (site.path, "not a regular file"),
+        ("/dev/null", "not a regular file"),
     ):
         process = trace(site, farm.workdir.path, "--force", "-o", output)
         assert process.popen.returncode == 2

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.outputs import new_output
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, open_lock
 from taskfarmer_mpi.timeline import merge_timeline, write_trace
 from taskfarmer_mpi.trace_input import READING_PATIENCE, open_reading_lock, read_texts
-from taskfarmer_mpi.trace_output import open_output
 from taskfarmer_mpi.workdir import Workdir
 
 HELP = "make the trace that Perfetto opens"
@@ -44,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(_merge(workdir, is_forced=arguments.force))
     else:
         texts, troubles = read_texts(workdir)
-        with open_output(output, is_gzip=arguments.gzip, is_forced=arguments.force) as write:
-            troubles += write_trace(workdir, open_reading_lock(workdir), texts, READING_PATIENCE, write)
+        lock = open_reading_lock(workdir)
+        with new_output(output, is_forced=arguments.force) as temporary:
+            troubles += write_trace(workdir, lock, texts, READING_PATIENCE, temporary, is_gzip=arguments.gzip)
         _warn(troubles)
         print(output)
     return 0

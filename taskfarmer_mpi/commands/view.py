@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.outputs import new_output
 from taskfarmer_mpi.perfetto_ui import find_ui
 from taskfarmer_mpi.timeline import write_trace
 from taskfarmer_mpi.trace_input import READING_PATIENCE, open_reading_lock, read_texts
-from taskfarmer_mpi.trace_output import open_output
 from taskfarmer_mpi.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def _listen(trace: Path, port: int, files: dict[str, Path]) -> TraceServer:
 
 def _make(workdir: Workdir, trace: Path) -> None:
     texts, troubles = read_texts(workdir)
-    with open_output(trace, is_gzip=True, is_forced=False) as write:
-        troubles += write_trace(workdir, open_reading_lock(workdir), texts, READING_PATIENCE, write)
+    with new_output(trace, is_forced=False) as temporary:
+        troubles += write_trace(workdir, open_reading_lock(workdir), texts, READING_PATIENCE, temporary, is_gzip=True)
     for trouble in troubles:
         print(f"taskfarmer-ctl: {trouble}", file=sys.stderr)
 
