@@ -5,23 +5,17 @@ Nothing says which task it was or on which node: the text must do, and the lists
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.history import Attempt, FarmerHistory, FarmerState, Outcome
 from taskfarmer_mpi.journal import Identity
 from taskfarmer_mpi.lists import parse_task
+from taskfarmer_mpi.plain_events import Snapshot
 from taskfarmer_mpi.workdir import Workdir, read_file, reading
-
-_LARGEST = 256 * 1024 * 1024
-"""A timeline on one line is decoded as a whole, up to this size [bytes]."""
-_EMPTY = (b'"args": {}', b'"args":{}')
-"""What only PyTaskFarmer writes: an event without arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +35,19 @@ class PlainHistory(FarmerHistory):
 
 def read_plain_histories(workdir: Workdir) -> tuple[list[PlainHistory], list[str]]:
     """Return what PyTaskFarmers did, and what could not be read and why."""
+    snapshot = Snapshot(workdir.timeline)
     try:
-        with reading(workdir.timeline):
-            data = read_file(workdir.timeline) or b""
-        events = [event for event in _events(data) if _is_run(event)]
-    except (FarmError, ValueError) as error:
-        reason = str(error) if isinstance(error, FarmError) else f"{workdir.timeline}: not a list of events: {error}"
-        return [], [f"{reason}; the runs of PyTaskFarmers in it are left out"]
+        events = [event for event in snapshot.events() if _is_run(event)]
+    finally:
+        snapshot.close()
+    troubles = [f"{snapshot.trouble}; other runs of PyTaskFarmers are left out"] if snapshot.trouble else []
     if not events:
-        return [], []
+        return [], troubles
     tasks = _tasks_by_text(workdir)
     farmers: dict[int, list[dict[str, Any]]] = {}
     for event in sorted(events, key=itemgetter("ts")):
         farmers.setdefault(event["pid"], []).append(event)
-    return [_history(workdir, pid, runs, tasks) for pid, runs in farmers.items()], []
-
-
-def _events(data: bytes) -> Iterable[dict[str, Any]]:
-    """Yield the events of PyTaskFarmers; those that were merged are one on a line, others all on one line."""
-    if data.startswith(b"[\n"):
-        lines = (line.strip().rstrip(b",") for line in data.split(b"\n"))
-        return [json.loads(line) for line in lines if any(empty in line for empty in _EMPTY)]
-    if len(data) > _LARGEST:
-        raise ValueError("too large")
-    events = json.loads(data) if data.strip() else []
-    if not isinstance(events, list):
-        raise ValueError("another kind of JSON")
-    return events
+    return [_history(workdir, pid, runs, tasks) for pid, runs in farmers.items()], troubles
 
 
 def _is_run(event: object) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from taskfarmer_mpi.trace_events import Event, is_marked, is_own
+from taskfarmer_mpi.marks import Event, is_marked, is_own
 from taskfarmer_mpi.workdir import open_file
 
 _BLOCK = 1024 * 1024

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TypeGuard
 
+from taskfarmer_mpi.marks import Event
 from taskfarmer_mpi.totals import Totals
-from taskfarmer_mpi.trace_events import Event, encode_event, name_process, name_thread
+from taskfarmer_mpi.trace_events import encode_event, name_process, name_thread
 
 FIRST_PID = 2**22 + 1
 """Process number of the whole work directory, and below those of our farmers: above any OS pid on Linux, so that those of

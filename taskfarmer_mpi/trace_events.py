@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring as quote
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from taskfarmer_mpi.causes import describe_cause, signal_name
 from taskfarmer_mpi.history import Outcome
+from taskfarmer_mpi.marks import MARK, Event
 from taskfarmer_mpi.wording import shorten
 
-Event = dict[str, Any]
-
-MARK = "taskfarmer_mpi"
 NAME_LENGTH = 80
 """Longest name of a slice [characters]."""
 COMMAND_LENGTH = 1000
 """How much of a command the details of its slice show [characters]."""
 
-_MARKED = (b'"taskfarmer_mpi":', b'"cat":"taskfarmer_mpi"')
 _LABELS = {
     Outcome.FINISHED: "",
     Outcome.FAILED: "FAILED ",
@@ -63,17 +60,6 @@ def encode_event(event: Event) -> bytes:
     """Encode one event of the trace."""
     text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
-
-
-def is_marked(line: bytes) -> bool:
-    """Whether a line that was written here holds an event that was made here."""
-    return _MARKED[0] in line or _MARKED[1] in line
-
-
-def is_own(event: Event) -> bool:
-    """Whether an event was made here; a plain farmer may have written it anew."""
-    args = event.get("args")
-    return (isinstance(args, dict) and MARK in args) or event.get("cat") == MARK
 
 
 def name_process(pid: int, name: str, sort_index: int) -> list[bytes]:

@@ -1,0 +1,23 @@
+"""The mark by which the events of a trace that were made here are told from those of plain farmers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Event = dict[str, Any]
+
+MARK = "taskfarmer_mpi"
+"""An argument of each event, or its category where arguments have another meaning."""
+
+_MARKED = (b'"taskfarmer_mpi":', b'"cat":"taskfarmer_mpi"')
+
+
+def is_marked(line: bytes) -> bool:
+    """Whether a line that was written here holds an event that was made here."""
+    return _MARKED[0] in line or _MARKED[1] in line
+
+
+def is_own(event: Event) -> bool:
+    """Whether an event was made here; a plain farmer may have written it anew."""
+    args = event.get("args")
+    return (isinstance(args, dict) and MARK in args) or event.get("cat") == MARK
