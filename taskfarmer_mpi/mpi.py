@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.launcher import is_launched, launched_size
 
-_LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
-_SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 LEAVE_LIMIT = 10.0
 """How long ranks wait for each other at the end [s]; one that dies in this moment would otherwise hang the others."""
+FAREWELL_LIMIT = 1.0
+"""How long a rank that leaves without the others waits for its last messages to be received [s]."""
 
 Message = tuple[int, str, Any]
 """Rank of the sender, kind, and content."""
@@ -112,9 +113,13 @@ class MpiComm:
         ranks send only messages that are complete when they are received, and each one goes on receiving until all have
         come here with none of theirs under way (the consensus of Hoefler, Siebert and Lumsdaine, PPoPP 2010).
         """
+        deadline = time.monotonic() + (LEAVE_LIMIT if are_all_alive else FAREWELL_LIMIT)
         if not are_all_alive:
+            while self._requests and time.monotonic() < deadline:
+                for _ in self.receive():
+                    pass
+                time.sleep(0.001)
             return False
-        deadline = time.monotonic() + LEAVE_LIMIT
         arrival = None
         while arrival is None or not arrival.Test():
             if time.monotonic() > deadline:
@@ -126,16 +131,6 @@ class MpiComm:
             time.sleep(0.001)
         self._mpi.Finalize()
         return True
-
-
-def is_launched(environ: Mapping[str, str]) -> bool:
-    """Whether an MPI launcher started this process."""
-    return any(name in environ for name in _LAUNCHED)
-
-
-def launched_size(environ: Mapping[str, str]) -> int:
-    """Return how many ranks the launcher started, as far as it says so."""
-    return max((int(environ[name]) for name in _SIZES if environ.get(name, "").isdecimal()), default=1)
 
 
 def connect(mode: str, environ: Mapping[str, str] = os.environ) -> tuple[Comm, str | None]:

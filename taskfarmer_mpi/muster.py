@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Orders:
     """How many ranks share this rank's CPUs."""
     job_end: float | None = None
     """When the batch job ends [s since the epoch, by rank 0's clock]; None if that is not known."""
+    hosts: dict[int, str] = field(default_factory=dict)
+    """Name of the node of each rank that came up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def lead_muster(
     _collect(comm, "ready", hellos.keys() - {0}, HELLO_PATIENCE)
     _prove_exclusion(comm, lock, hellos.keys() - {0}, lock_patience)
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
-    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end) for rank, hello in hellos.items()}
+    hosts = {rank: hellos[rank].host for rank in farmers}
+    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end, hosts) for rank, hello in hellos.items()}
     for rank in hellos.keys() - {0}:
         comm.send(rank, "go", orders[rank])
     return orders[0]

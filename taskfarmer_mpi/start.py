@@ -57,6 +57,8 @@ class Options:
     """How progress is shown: bar, lines or none."""
     monitors: tuple[Definition, ...] = ()
     """What is told of the farmers' lives."""
+    leave_early: float | None = None
+    """How long a rank must have had nothing to do before it leaves [s]; None to stay to the end."""
 
 
 class Start:

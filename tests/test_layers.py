@@ -14,13 +14,14 @@ LAYERS = (
         "guardian",
         "foreign",
         "importing",
+        "launcher",
+        "outside",
         "progress",
         "scheduling",
-        "walltime",
         "wording",
         "__init__",
     },
-    {"bar", "task", "workdir", "tasklist", "options", "fields", "news", "causes", "advice", "figures"},
+    {"bar", "slurm", "task", "walltime", "workdir", "tasklist", "options", "fields", "news", "causes", "advice", "figures"},
     {"locks", "signals", "mpi", "runners", "pace", "book", "monitors", "registry", "stops", "events", "ranges", "axis"},
     {
         "config",
@@ -36,8 +37,8 @@ LAYERS = (
         "watcher",
         "outputs",
     },
-    {"counting", "feed", "history", "glance", "lists", "timeline", "plan", "reopen"},
-    {"visit", "recovery", "census", "growth", "texts", "retry", "whereabouts", "failures", "packing", "plain"},
+    {"checkup", "counting", "feed", "history", "glance", "lists", "roster", "timeline", "plan", "reopen"},
+    {"visit", "recovery", "census", "departure", "places", "growth", "texts", "retry", "whereabouts", "failures", "packing", "plain"},
     {"prepare", "farmer", "status", "ledger"},
     {"crew", "hooks", "summary", "observer", "screen", "rows", "report"},
     {"display", "start", "lanes", "database", "console"},
@@ -53,7 +54,7 @@ DOORS = {
     "rich": {"bar"},
     "jinja2": {"page"},
     "sqlite3": {"database"},
-    "subprocess": {"walltime", "events", "monitors"},
+    "subprocess": {"outside", "events", "monitors"},
 }
 
 modules = pytest.mark.parametrize(

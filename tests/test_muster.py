@@ -68,8 +68,9 @@ def test_ranks_get_the_plan_and_their_orders(tmp_path: Path) -> None:
     hellos = [replace(HELLO, farmer=f"f{rank}", cpus=frozenset({rank // 2})) for rank in range(3)]
     leader, *others = muster(farm, [prepare, prepare], hellos)
     names = {0: "f0", 1: "f1", 2: "f2"}
-    assert leader == Orders(names, 2, 123.0)
-    assert [orders for orders, _ in others] == [Orders(names, 2, 123.0), Orders(names, 1, 123.0)]
+    hosts = dict.fromkeys(names, "node")
+    assert leader == Orders(names, 2, 123.0, hosts)
+    assert [orders for orders, _ in others] == [Orders(names, 2, 123.0, hosts), Orders(names, 1, 123.0, hosts)]
     assert all(abs(offset) < 0.5 for _, offset in others)
     assert plans == ["plan", "plan"]
 
