@@ -237,6 +237,7 @@ class Crew:
 
     def _hear_of_departure(self, sender: int, kind: str, content: object) -> None:
         if kind == "farewell":
+            log.info("nothing left to do: this rank leaves before the end of the job")
             self.end, self._is_complete = 0, False
         elif kind == "left" and isinstance(content, tuple):
             rank, self._reports[rank] = content

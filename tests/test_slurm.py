@@ -478,6 +478,71 @@ def _all_ended(witness: Witness, count: int) -> bool:
     return len(runs) == count and all(of_task[-1].end is not None for of_task in runs.values())
 
 
+# -- ranks that leave early -----------------------------------------------------------------------
+
+
+def _early_job(cluster: Cluster, site: Site, tasklist: Path, *options: str) -> Job:
+    return cluster.submit(
+        site, "--cpus-per-task=1", SCRIPTS / "multinode.sh", tasklist, "-v", "--leave-early", "0.5", *options
+    )
+
+
+def _has_left(job: Job, count: int) -> bool:
+    return job.said().count("this rank leaves before") == count
+
+
+def test_idle_ranks_leave_their_nodes_to_others_while_the_last_task_runs(
+    cluster: Cluster, site: Site, witness: Witness
+) -> None:
+    tasks = [*witness.tasks(8, 0.2), witness.task(8, 11), "exit 7"]
+    job = _early_job(cluster, site, site.tasklist(tasks))
+    wait_for(lambda: _freed_nodes(cluster, job), deadline=40, what="a node that went back to Slurm")
+    assert not _all_ended(witness, 9), "the last task still runs"
+    ended = job.wait(40)[0]
+    said = job.said()
+    assert (ended.state, ended.code) == ("FAILED", 1), said
+    assert 3 <= said.count("this rank leaves before") <= 4, said
+    assert "is dead" not in said
+    assert "Timeout" not in said
+    assert "(this job: 9 finished, 1 failed)" in said
+    assert "5 farmers" in said
+    lists = settled(site.path / "tasks_workdir", tasks)
+    assert lists.failed == [9]
+    assert not list(site.path.glob("slurm_job_*"))
+    _nothing_left_running(site)
+
+
+def _freed_nodes(cluster: Cluster, job: Job) -> list[str]:
+    listed = cluster.ask("squeue", "--noheader", f"--jobs={job.id}", "--format=%N").strip()
+    kept = cluster.ask("scontrol", "show", "hostnames", listed).split() if listed else []
+    return [node for node in NODES if node not in kept] if kept else []
+
+
+def test_the_next_leader_ends_the_job_of_ranks_that_left(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(10, lambda task_id: 8.0 if task_id < 4 else 0.1)
+    job = _early_job(cluster, site, site.tasklist(tasks), "-n", "2")
+    wait_for(lambda: _has_left(job, 3), deadline=40, what="three ranks that left")
+    workers = [runs[-1] for runs in witness.runs().values() if runs[-1].end is None]
+    leader = min(workers, key=lambda run: _node(run.farmer))
+    os.kill(leader.farmer_pid, signal.SIGKILL)
+    ended = job.wait(60)[0]
+    assert (ended.state, ended.code) == ("COMPLETED", 0), job.said()
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+    _nothing_left_running(site)
+
+
+def test_a_stop_after_ranks_left_ends_the_job_in_order(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(6, lambda task_id: 1000 if task_id == 0 else 0.1)
+    job = _early_job(cluster, site, site.tasklist(tasks))
+    wait_for(lambda: _has_left(job, 3) or _has_left(job, 4), deadline=40, what="ranks that left")
+    cluster.ask("scancel", "--signal=USR1", "--batch", job.id)
+    ended = job.wait(20)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), job.said()
+    assert accounted(site.path / "tasks_workdir", tasks).toprocess == [0]
+    _nothing_left_running(site)
+
+
 # -- the end of the long jobs ---------------------------------------------------------------------
 
 
