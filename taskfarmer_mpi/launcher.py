@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 _LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
 _SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
 _LAUNCHERS = {
     "HYDI_CONTROL_FD": "mpiexec of MPICH (Hydra)",
     "PRTE_LAUNCHED": "mpiexec of Open MPI",
@@ -33,6 +34,11 @@ def is_launched(environ: Mapping[str, str]) -> bool:
 def launched_size(environ: Mapping[str, str]) -> int:
     """Return how many ranks the launcher started, as far as it says so."""
     return max(started_ranks(environ).values(), default=1)
+
+
+def launched_rank(environ: Mapping[str, str]) -> int:
+    """Return which rank the launcher says that this process is; 0 if it says nothing."""
+    return next((int(environ[name]) for name in _RANKS if environ.get(name, "").isdecimal()), 0)
 
 
 def started_ranks(environ: Mapping[str, str]) -> dict[str, int]:

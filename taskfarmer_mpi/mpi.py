@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.launcher import is_launched, launched_size
+from taskfarmer_mpi.launcher import is_launched, launched_rank, launched_size, launcher_of
 
 LEAVE_LIMIT = 10.0
 """How long ranks wait for each other at the end [s]; one that dies in this moment would otherwise hang the others."""
@@ -72,16 +73,14 @@ class MpiComm:
         ImportError, RuntimeError
             If mpi4py or the MPI library is missing or does not fit.
         """
-        import mpi4py
-
-        mpi4py.rc.threads = False
-        mpi4py.rc.finalize = False
-        from mpi4py import MPI
-
-        self._mpi = MPI
-        self._world = MPI.COMM_WORLD
-        self._world.Set_errhandler(MPI.ERRORS_RETURN)
-        self._requests: list[MPI.Request] = []
+        self._mpi = mpi = load_mpi()
+        if not mpi.Is_initialized():
+            if (misfit := find_misfit(mpi.Get_library_version(), os.environ, loaded_libraries())) is not None:
+                raise RuntimeError(misfit)
+            mpi.Init()
+        self._world = mpi.COMM_WORLD
+        self._world.Set_errhandler(mpi.ERRORS_RETURN)
+        self._requests: list[Any] = []
         self.rank = self._world.rank
         self.size = self._world.size
 
@@ -133,6 +132,49 @@ class MpiComm:
         return True
 
 
+def load_mpi() -> Any:
+    """Load the MPI library, without starting MPI, and return mpi4py's module.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        If mpi4py or the MPI library is missing or does not fit.
+    """
+    import mpi4py
+
+    mpi4py.rc.threads = False
+    mpi4py.rc.initialize = False
+    mpi4py.rc.finalize = False
+    from mpi4py import MPI
+
+    return MPI
+
+
+def loaded_libraries() -> list[str]:
+    """Return the paths of the shared libraries of MPI and of process management that this process has loaded."""
+    paths = {line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}
+    return sorted(path for path in paths if Path(path).name.startswith(("libmpi", "libpmi")))
+
+
+def find_misfit(library: str, environ: Mapping[str, str], loaded: list[str]) -> str | None:
+    """Return why MPI may not be started: where launcher and library do not fit, some libraries end the process.
+
+    Parameters
+    ----------
+    library
+        What the MPI library says that it is.
+    environ
+        The environment.
+    loaded
+        The libraries that came with it.
+    """
+    is_pmix_only = "PMIX_RANK" in environ and not environ.keys() & {"PMI_FD", "PMI_RANK"}
+    if not library.startswith("MPICH") or not is_pmix_only or any("libpmix" in path for path in loaded):
+        return None
+    launcher = launcher_of(environ) or "the launcher"
+    return f"{launcher} speaks PMIx, and the MPI library that mpi4py loads does not: {library.split(chr(10))[0]}"
+
+
 def connect(mode: str, environ: Mapping[str, str] = os.environ) -> tuple[Comm, str | None]:
     """Return the way to the other ranks, and a warning if the launch went wrong.
 
@@ -153,18 +195,20 @@ def connect(mode: str, environ: Mapping[str, str] = os.environ) -> tuple[Comm, s
     try:
         comm = MpiComm()
     except (ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = f"MPI cannot be started: {str(error).splitlines()[0]}"
         if mode == "on":
-            raise UserError(f"--mpi on: MPI cannot be started: {reason}") from error
-        return SerialComm(), f"MPI cannot be started ({reason}): the ranks work as independent farmers"
+            raise UserError(f"--mpi on: {reason}") from error
+        return SerialComm(), _lost_ranks(1, environ, reason)
     return comm, _lost_ranks(comm.size, environ)
 
 
-def _lost_ranks(size: int, environ: Mapping[str, str]) -> str | None:
+def _lost_ranks(size: int, environ: Mapping[str, str], reason: str | None = None) -> str | None:
+    """Warn of processes that should be ranks of one job and are not: the first of them does."""
     started = launched_size(environ)
-    if size > 1 or started <= 1:
+    if launched_rank(environ) != 0 or size > 1 or (started <= 1 and reason is None):
         return None
+    what = reason or f"{started} processes were started, but MPI connects none of them"
     return (
-        f"{started} processes were started, but MPI connects none of them: they work as independent farmers. "
-        "Start them with the mpiexec of the MPI library that mpi4py loads, or with srun --mpi=pmi2 (or pmix, cray_shasta)"
+        f"{what}: they work as independent farmers. Start them with the mpiexec of the MPI library that mpi4py loads, or"
+        " with srun --mpi=pmi2 (or pmix, cray_shasta)"
     )

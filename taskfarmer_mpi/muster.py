@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,27 @@ class Orders:
     """When the batch job ends [s since the epoch, by rank 0's clock]; None if that is not known."""
     hosts: dict[int, str] = field(default_factory=dict)
     """Name of the node of each rank that came up."""
+    cpus: dict[str, int] = field(default_factory=dict)
+    """How many CPUs the ranks of each node may use together."""
+
+    def crowding(self, slots: int | None) -> str | None:
+        """Say which nodes have several ranks with more slots than CPUs, and how to mend it; None if there are none.
+
+        Parameters
+        ----------
+        slots
+            Slots of each rank; None for its share of the node's CPUs.
+        """
+        ranks = Counter(self.hosts.values())
+        crowded = [host for host in ranks if ranks[host] > 1 and ranks[host] * (slots or 1) > self.cpus[host]]
+        if not crowded:
+            return None
+        host = crowded[0]
+        more = f" (as on {len(crowded) - 1} more)" if len(crowded) > 1 else ""
+        return (
+            f"{ranks[host]} ranks on {host}{more} have {ranks[host] * (slots or 1)} slots for {self.cpus[host]} CPUs: start"
+            " one rank per node (srun --ntasks-per-node=1, mpiexec -ppn 1), or share the CPUs among the ranks (--proc auto)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +135,8 @@ def lead_muster(
     _prove_exclusion(comm, lock, hellos.keys() - {0}, lock_patience)
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
-    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end, hosts) for rank, hello in hellos.items()}
+    cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
+    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end, hosts, cpus) for rank, hello in hellos.items()}
     for rank in hellos.keys() - {0}:
         comm.send(rank, "go", orders[rank])
     return orders[0]
@@ -129,6 +152,10 @@ def refuse(comm: Comm, error: UserError) -> None:
 
 def _sharers(hello: Hello, hellos: dict[int, Hello]) -> int:
     return sum((other.host, other.cpus) == (hello.host, hello.cpus) for other in hellos.values())
+
+
+def _cpus_of(host: str, hellos: dict[int, Hello]) -> int:
+    return len(set().union(*(hello.cpus for hello in hellos.values() if hello.host == host)))
 
 
 def _collect(comm: Comm, wanted: str, ranks: set[int], patience: float) -> dict[int, Any]:
