@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 EXIT_TROUBLE = 75
 """The work directory could not be read or written now: try again."""
 
-COMMANDS: tuple[str, ...] = ("status", "watch", "report", "export", "check", "add", "retry", "reclaim", "stop")
+COMMANDS: tuple[str, ...] = ("status", "watch", "report", "export", "check", "doctor", "add", "retry", "reclaim", "stop")
 """The modules of `taskfarmer_mpi.commands`, in the order of the help text."""
 
 

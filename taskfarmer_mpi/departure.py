@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from taskfarmer_mpi.launcher import may_leave_early
+from taskfarmer_mpi.outside import AskError
 from taskfarmer_mpi.roster import Roster
-from taskfarmer_mpi.slurm import SlurmError, give_nodes_back
+from taskfarmer_mpi.slurm import give_nodes_back
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class Departure:
     def _return(self, nodes: set[str]) -> None:
         try:
             returned = self._give_back(self._step.job, self._step.step, nodes)
-        except (SlurmError, OSError) as error:
+        except (AskError, OSError) as error:
             level = logging.WARNING if self._pause == REQUEST_INTERVAL else logging.INFO
             log.log(level, "nodes whose ranks have left stay in the job: %s", error)
             self._pause *= 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -148,6 +149,40 @@ def load_mpi() -> Any:
     from mpi4py import MPI
 
     return MPI
+
+
+@dataclass(frozen=True, slots=True)
+class MpiDescription:
+    """Which MPI there is."""
+
+    mpi4py: str
+    """Version."""
+    module: str
+    """The file of mpi4py that was loaded: it is named after the MPI's binary interface where there is a choice."""
+    library: str
+    """What the library says that it is."""
+    path: str
+    """The library's file; empty if it is part of another one."""
+    standard: str
+    """Version of the MPI standard."""
+
+
+def describe_mpi() -> MpiDescription:
+    """Load the MPI library, without starting MPI, and say what it is.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        If mpi4py or the MPI library is missing or does not fit.
+    """
+    import mpi4py
+
+    mpi = load_mpi()
+    libraries = [path for path in loaded_libraries() if Path(path).name.startswith("libmpi")]
+    standard = "{}.{}".format(*mpi.Get_version())
+    said = [" ".join(line.split()) for line in mpi.Get_library_version().replace("\0", "").splitlines()]
+    library = ", ".join([said[0], *(line for line in said[1:] if "Device" in line)])
+    return MpiDescription(mpi4py.__version__, mpi.__file__, library, next(iter(libraries), ""), standard)
 
 
 def loaded_libraries() -> list[str]:

@@ -126,12 +126,12 @@ def lead_muster(
     UserError
         If a rank cannot work, or the lock does not exclude; the others are dismissed.
     """
-    hellos = {0: own} | _collect(comm, "hello", set(range(1, comm.size)), HELLO_PATIENCE)
+    hellos = {0: own} | collect(comm, "hello", set(range(1, comm.size)), HELLO_PATIENCE)
     if silent := comm.size - len(hellos):
         log.warning("%d of %d ranks did not come up within %.0f s", silent, comm.size, HELLO_PATIENCE)
     for rank in hellos.keys() - {0}:
         comm.send(rank, "plan", plan)
-    _collect(comm, "ready", hellos.keys() - {0}, HELLO_PATIENCE)
+    collect(comm, "ready", hellos.keys() - {0}, HELLO_PATIENCE)
     _prove_exclusion(comm, lock, hellos.keys() - {0}, lock_patience)
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
@@ -158,8 +158,25 @@ def _cpus_of(host: str, hellos: dict[int, Hello]) -> int:
     return len(set().union(*(hello.cpus for hello in hellos.values() if hello.host == host)))
 
 
-def _collect(comm: Comm, wanted: str, ranks: set[int], patience: float) -> dict[int, Any]:
-    """Return the messages of one kind from each of `ranks` that sends one in time; answer questions for the time."""
+def collect(comm: Comm, wanted: str, ranks: set[int], patience: float) -> dict[int, Any]:
+    """Return the messages of one kind from each of `ranks` that sends one in time; answer questions for the time.
+
+    Parameters
+    ----------
+    comm
+        The way to the other ranks.
+    wanted
+        The kind of the messages; others than these and what is answered are lost.
+    ranks
+        Who is expected to send one.
+    patience
+        How long to wait [s].
+
+    Raises
+    ------
+    UserError
+        If a rank refused to begin.
+    """
     answers: dict[int, Any] = {}
     deadline = time.monotonic() + patience
     while ranks - answers.keys() and time.monotonic() < deadline:
@@ -182,7 +199,7 @@ def _prove_exclusion(comm: Comm, lock: WorkLock, ranks: set[int], lock_patience:
         with lock.held(lock_patience):
             for rank in missing:
                 comm.send(rank, "probe", number)
-            answers = _collect(comm, "probed", missing, PROBE_ROUND)
+            answers = collect(comm, "probed", missing, PROBE_ROUND)
         for rank, answer in answers.items():
             if answer.round == number:
                 _judge(rank, answer, lock)
@@ -236,7 +253,7 @@ def follow_muster(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], pa
     comm.send(0, "hello", own)  # rank 0 answers questions until it has all of these
     lock: WorkLock | None = None
     error: str | None = None
-    for kind, content in _words_of_rank_0(comm, patience):
+    for kind, content in words_of_rank_0(comm, patience):
         if kind == "go":
             return content, offset
         if kind == "plan":
@@ -250,7 +267,16 @@ def follow_muster(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], pa
     raise AssertionError("unreachable: rank 0's words end with an exception")
 
 
-def _words_of_rank_0(comm: Comm, patience: float) -> Iterator[tuple[str, Any]]:
+def words_of_rank_0(comm: Comm, patience: float) -> Iterator[tuple[str, Any]]:
+    """Yield kind and content of what rank 0 says.
+
+    Raises
+    ------
+    DismissedError
+        If rank 0 ended the job.
+    FarmError
+        If it says nothing for `patience` [s].
+    """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         for _, kind, content in comm.receive():
@@ -278,7 +304,7 @@ def _clock_offset(comm: Comm, patience: float) -> float:
     """Return the difference of rank 0's clock to this one's, from the quickest of a few question-and-answer pairs."""
     best = (float("inf"), 0.0)
     comm.send(0, "clock", time.time())
-    for answered, (_, (asked, theirs)) in enumerate(_words_of_rank_0(comm, patience), 1):
+    for answered, (_, (asked, theirs)) in enumerate(words_of_rank_0(comm, patience), 1):
         received = time.time()
         best = min(best, (received - asked, theirs - (asked + received) / 2))
         if answered == CLOCK_PINGS:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from taskfarmer_mpi.slurm import SlurmError, ask_slurm
+from taskfarmer_mpi.outside import AskError
+from taskfarmer_mpi.outside import ask as ask_program
 
 
 def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None) -> float | None:
@@ -37,6 +38,6 @@ def parse_end(text: str) -> float | None:
 
 def _ask_squeue(job: str) -> str:
     try:
-        return ask_slurm("squeue", "--noheader", f"--jobs={job}", "--format=%e")
-    except SlurmError:
+        return ask_program("squeue", "--noheader", f"--jobs={job}", "--format=%e")
+    except AskError:
         return ""

@@ -9,7 +9,8 @@ from test_crew import Job, make_job
 
 from taskfarmer_mpi.departure import END_DELAY, REQUEST_INTERVAL, Departure, Step
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.slurm import SlurmError, give_nodes_back
+from taskfarmer_mpi.outside import AskError
+from taskfarmer_mpi.slurm import give_nodes_back
 
 DELAY = 3.0
 
@@ -24,7 +25,7 @@ class Scheduler:
     def give_back(self, job: str, step: str, nodes: set[str]) -> list[str]:
         self.calls.append((job, step, nodes))
         if self.refuses:
-            raise SlurmError("scontrol: no")
+            raise AskError("scontrol: no")
         return sorted(nodes)
 
 
@@ -200,12 +201,12 @@ def test_the_first_node_stays_in_the_job() -> None:
 
 def test_a_job_with_another_step_keeps_its_nodes() -> None:
     said: list[tuple[str, ...]] = []
-    with pytest.raises(SlurmError, match=r"other steps, which may use these nodes: 7\.1"):
+    with pytest.raises(AskError, match=r"other steps, which may use these nodes: 7\.1"):
         give_nodes_back("7", "0", {"n2"}, _slurm("7.0\n7.1\n", ["n1", "n2", "n3"], said))
     assert len(said) == 1
 
 
 def test_a_missing_slurm_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SlurmError, match="squeue: No such file or directory"):
+    with pytest.raises(AskError, match="squeue: No such file or directory"):
         give_nodes_back("7", "0", {"n2"})

@@ -326,6 +326,32 @@ def test_srun_without_mpi_warns_and_the_list_is_done(cluster: Cluster, site: Sit
     assert "srun --mpi=pmi2" in farm.stderr
 
 
+# -- the doctor -----------------------------------------------------------------------------------
+
+
+def _doctor(cluster: Cluster, site: Site, *options: str, code: int) -> str:
+    command = ("srun", "--nodes=5", "--time=10", *options, sys.executable, "-m", "taskfarmer_mpi.ctl", "doctor")
+    process = site.start(*command, environ=cluster.environ(site))
+    process.succeed(60, code=code)
+    assert process.stdout.count("taskfarmer-ctl doctor on n1, ") == 1, process.said()
+    return process.stdout
+
+
+def test_the_doctor_gives_one_page_with_the_proof_between_nodes(cluster: Cluster, site: Site) -> None:
+    page = _doctor(cluster, site, code=0)
+    assert "exclude: none of 4 other ranks on 5 hosts got a lock that rank 0 held" in page
+    assert "n1, n2, n3, n4, n5: 1 rank with " in page
+    assert "srun --mpi=pmi2" in page
+    assert re.search(r"ranks: +5; .*SLURM_STEP_NUM_TASKS=5", page)
+    assert re.search(r"job \d+ ends at .*, in 0:0[89]:\d\d", page)
+    assert "nothing needs a mend" in page
+
+
+def test_the_doctor_finds_a_launch_without_mpi(cluster: Cluster, site: Site) -> None:
+    page = _doctor(cluster, site, "--mpi=none", code=1)
+    assert "5 processes were started, but MPI connects none of them" in page
+
+
 # -- signals --------------------------------------------------------------------------------------
 
 
