@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import BIN, Process, Site
+from helpers import MPIEXEC, Process, Site
 
 import taskfarmer_mpi
 from taskfarmer_mpi import places
@@ -49,14 +49,14 @@ def test_a_missing_directory_is_one_line(site: Site) -> None:
 
 def test_ranks_give_one_page_with_the_proof_that_locks_exclude_between_them(site: Site) -> None:
     are_crowded = len(os.sched_getaffinity(0)) < 2
-    page = _said_once(site.start(BIN / "mpiexec", "-n", "2", *DOCTOR), int(are_crowded))
+    page = _said_once(site.start(MPIEXEC, "-n", "2", *DOCTOR), int(are_crowded))
     assert "locks between ranks: exclude: none of 1 other ranks of this host got a lock that rank 0 held" in page
     assert "  ranks:               2; " in page
     assert not list(site.path.glob(".lock-probe*"))
 
 
 def test_a_missing_directory_is_one_line_from_all_ranks(site: Site) -> None:
-    process = site.start(BIN / "mpiexec", "-n", "3", *DOCTOR, "nowhere")
+    process = site.start(MPIEXEC, "-n", "3", *DOCTOR, "nowhere")
     process.succeed(60, code=2)
     assert process.stderr.count("taskfarmer-ctl: ") == 1
     assert "nowhere: no such directory" in process.stderr
@@ -65,7 +65,7 @@ def test_a_missing_directory_is_one_line_from_all_ranks(site: Site) -> None:
 def test_a_rank_that_gets_a_lock_that_is_held_is_told_of(site: Site, strace: str) -> None:
     """On the second rank every `flock` succeeds, as on a file system where locks hold on one node only."""
     lie = [strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:retval=0"]
-    process = site.start(BIN / "mpiexec", "-n", "1", *DOCTOR, ":", "-n", "1", *lie, *DOCTOR)
+    process = site.start(MPIEXEC, "-n", "1", *DOCTOR, ":", "-n", "1", *lie, *DOCTOR)
     page = _said_once(process, 1)
     assert "locks between ranks: do not exclude" in page
     assert "rank 1 on " in page
@@ -77,8 +77,8 @@ def test_a_rank_with_another_lock_file_is_told_of(site: Site) -> None:
     folders = [site.path / name for name in ("one", "two")]
     for folder in folders:
         folder.mkdir()
-    parts = [["-n", "1", "-env", "SCRATCH", str(folder), *DOCTOR] for folder in folders]
-    page = _said_once(site.start(BIN / "mpiexec", *parts[0], ":", *parts[1]), 1)
+    parts = [["-n", "1", "env", f"SCRATCH={folder}", *DOCTOR] for folder in folders]
+    page = _said_once(site.start(MPIEXEC, *parts[0], ":", *parts[1]), 1)
     assert f"another lock file:   rank 1 on {page[len(TITLE) :].split(',')[0]} locks {folders[1]}/" in page
     assert "set SCRATCH alike on all nodes" in page
 
