@@ -56,6 +56,11 @@ def interface_of(environ: Mapping[str, str]) -> str | None:
     return next((interface for name, interface in _INTERFACES.items() if name in environ), None)
 
 
+def is_pmix_only(environ: Mapping[str, str]) -> bool:
+    """Whether the launcher offers PMIx and not the older PMI."""
+    return "PMIX_RANK" in environ and not environ.keys() & {"PMI_FD", "PMI_RANK"}
+
+
 def may_leave_early(environ: Mapping[str, str]) -> bool:
     """Whether a rank may end before the others without MPI_Finalize, and the launcher lets them go on.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.launcher import is_launched, launched_rank, launched_size, launcher_of
+from taskfarmer_mpi.launcher import is_launched, is_pmix_only, launched_rank, launched_size, launcher_of
 
 LEAVE_LIMIT = 10.0
 """How long ranks wait for each other at the end [s]; one that dies in this moment would otherwise hang the others."""
@@ -74,11 +74,14 @@ class MpiComm:
         ImportError, RuntimeError
             If mpi4py or the MPI library is missing or does not fit.
         """
-        self._mpi = mpi = load_mpi()
-        if not mpi.Is_initialized():
+        if is_pmix_only(os.environ):
+            self._mpi = mpi = load_mpi(starts=False)
             if (misfit := find_misfit(mpi.Get_library_version(), os.environ, loaded_libraries())) is not None:
                 raise RuntimeError(misfit)
-            mpi.Init()
+            if not mpi.Is_initialized():
+                mpi.Init()
+        else:
+            self._mpi = mpi = load_mpi(starts=True)
         self._world = mpi.COMM_WORLD
         self._world.Set_errhandler(mpi.ERRORS_RETURN)
         self._requests: list[Any] = []
@@ -133,8 +136,11 @@ class MpiComm:
         return True
 
 
-def load_mpi() -> Any:
-    """Load the MPI library, without starting MPI, and return mpi4py's module.
+def load_mpi(*, starts: bool) -> Any:
+    """Load the MPI library, start MPI or not, and return mpi4py's module.
+
+    MPI is best started by the import: what MPICH 5.0 over UCX tells Slurm's PMI holds memory that nobody has set, and the
+    more this process has done, the likelier a line of it is longer than Slurm takes.
 
     Raises
     ------
@@ -144,7 +150,7 @@ def load_mpi() -> Any:
     import mpi4py
 
     mpi4py.rc.threads = False
-    mpi4py.rc.initialize = False
+    mpi4py.rc.initialize = starts
     mpi4py.rc.finalize = False
     from mpi4py import MPI
 
@@ -177,7 +183,7 @@ def describe_mpi() -> MpiDescription:
     """
     import mpi4py
 
-    mpi = load_mpi()
+    mpi = load_mpi(starts=False)
     libraries = [path for path in loaded_libraries() if Path(path).name.startswith("libmpi")]
     standard = "{}.{}".format(*mpi.Get_version())
     said = [" ".join(line.split()) for line in mpi.Get_library_version().replace("\0", "").splitlines()]
@@ -203,8 +209,7 @@ def find_misfit(library: str, environ: Mapping[str, str], loaded: list[str]) -> 
     loaded
         The libraries that came with it.
     """
-    is_pmix_only = "PMIX_RANK" in environ and not environ.keys() & {"PMI_FD", "PMI_RANK"}
-    if not library.startswith("MPICH") or not is_pmix_only or any("libpmix" in path for path in loaded):
+    if not library.startswith("MPICH") or not is_pmix_only(environ) or any("libpmix" in path for path in loaded):
         return None
     launcher = launcher_of(environ) or "the launcher"
     return f"{launcher} speaks PMIx, and the MPI library that mpi4py loads does not: {library.split(chr(10))[0]}"
