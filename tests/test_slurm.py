@@ -234,6 +234,8 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "requeued": submit("requeued", REQUEUED, 1.0, *two, more=["requeue.sh", "--grace", "35", "--task-time", "3"]),
         "stuck": submit("stuck", 4, 1000.0, *two, more=["requeue.sh", "--grace", "50"]),
         "limited": submit("limited", 2000, 0.5, *two, more=["multinode.sh"], environ=endless),
+        "script told": submit("told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
+        "ranks told": submit("all told", 2000, 0.5, *two, "--signal=USR1@10", more=["multinode.sh"], environ=endless),
     }
     yield jobs
     for long_job in jobs.values():
@@ -395,6 +397,36 @@ def test_scancel_of_a_job_without_a_relay_loses_nothing(cluster: Cluster, site: 
     assert witness.overlaps() == []
 
 
+def test_a_preempted_job_stops_in_order_in_its_grace_time(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(60, 0.5)
+    place = ("--nodes=1", "--nodelist=n4", "--exclusive")
+    job = cluster.submit(site, *place, SCRIPTS / "multinode.sh", site.tasklist(tasks), "--proc=2")
+    _wait_until_begun(witness, farmers=1)
+    urgent = cluster.submit(site, "--partition=urgent", *place, "--wrap", "sleep 1", name="urgent")
+    urgent.succeed(60)
+    ended = job.wait(60)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), job.said()
+    assert "stopped early: SIGTERM" in job.said()
+    _nothing_left_running(site)
+    lists = accounted(site.path / "tasks_workdir", tasks)
+    assert lists.failed == []
+    assert lists.toprocess
+    _check_interrupted(witness, lists.toprocess)
+
+
+def test_a_preempted_job_of_the_requeue_script_goes_on_later(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(24, 0.5)
+    place = ("--nodes=1", "--nodelist=n4", "--exclusive")
+    job = cluster.submit(site, *place, SCRIPTS / "requeue.sh", site.tasklist(tasks), "--proc=2")
+    finished = site.path / "tasks_workdir" / "finished"
+    wait_for(lambda: finished.exists() and finished.read_text(), deadline=30, what="a finished task")
+    cluster.submit(site, "--partition=urgent", *place, "--wrap", "sleep 1", name="urgent").succeed(60)
+    ended = job.wait(90)[0]
+    assert (ended.state, ended.code, ended.restarts) == ("COMPLETED", 0, 1), job.said()
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+
+
 def test_a_cancelled_job_of_the_requeue_script_stays_away(cluster: Cluster, site: Site, witness: Witness) -> None:
     tasks = witness.tasks(200, 0.3)
     job = cluster.submit(site, "--cpus-per-task=1", SCRIPTS / "requeue.sh", site.tasklist(tasks))
@@ -513,8 +545,8 @@ def _early_job(cluster: Cluster, site: Site, tasklist: Path, *options: str) -> J
     )
 
 
-def _has_left(job: Job, count: int) -> bool:
-    return job.said().count("this rank leaves before") == count
+def _left(job: Job) -> int:
+    return job.said().count("this rank leaves before the end")
 
 
 def test_idle_ranks_leave_their_nodes_to_others_while_the_last_task_runs(
@@ -527,7 +559,7 @@ def test_idle_ranks_leave_their_nodes_to_others_while_the_last_task_runs(
     ended = job.wait(40)[0]
     said = job.said()
     assert (ended.state, ended.code) == ("FAILED", 1), said
-    assert 3 <= said.count("this rank leaves before") <= 4, said
+    assert 3 <= _left(job) <= 4, said
     assert "is dead" not in said
     assert "Timeout" not in said
     assert "(this job: 9 finished, 1 failed)" in said
@@ -545,23 +577,24 @@ def _freed_nodes(cluster: Cluster, job: Job) -> list[str]:
 
 
 def test_the_next_leader_ends_the_job_of_ranks_that_left(cluster: Cluster, site: Site, witness: Witness) -> None:
-    tasks = witness.tasks(10, lambda task_id: 8.0 if task_id < 4 else 0.1)
+    tasks = witness.tasks(10, lambda task_id: 6.0 if task_id < 4 else 0.1)
     job = _early_job(cluster, site, site.tasklist(tasks), "-n", "2")
-    wait_for(lambda: _has_left(job, 3), deadline=40, what="three ranks that left")
-    workers = [runs[-1] for runs in witness.runs().values() if runs[-1].end is None]
-    leader = min(workers, key=lambda run: _node(run.farmer))
-    os.kill(leader.farmer_pid, signal.SIGKILL)
+    wait_for(lambda: _left(job) >= 2, deadline=40, what="two ranks that left")  # one farmer may have one long task only
+    os.kill(_farmer_on("n1", witness), signal.SIGKILL)
     ended = job.wait(60)[0]
     assert (ended.state, ended.code) == ("COMPLETED", 0), job.said()
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert witness.overlaps() == []
+    assert "rank 0, which led this job, is dead" in job.said()
+    assert not re.search(r"rank [1-4]\b[^:]* is dead", job.said()), "a rank that left is not dead"
+    assert "4 farmers" in job.said(), "what those did that left counts"
     _nothing_left_running(site)
 
 
-def test_a_stop_after_ranks_left_ends_the_job_in_order(cluster: Cluster, site: Site, witness: Witness) -> None:
-    tasks = witness.tasks(6, lambda task_id: 1000 if task_id == 0 else 0.1)
+def test_a_stop_after_ranks_left_ends_the_job_in_order(cluster: Cluster, site: Site) -> None:
+    tasks = ["sleep 1000", *[f"sleep 0.{number}" for number in range(1, 6)]]
     job = _early_job(cluster, site, site.tasklist(tasks))
-    wait_for(lambda: _has_left(job, 3) or _has_left(job, 4), deadline=40, what="ranks that left")
+    wait_for(lambda: _left(job) >= 3, deadline=40, what="three ranks that left")
     cluster.ask("scancel", "--signal=USR1", "--batch", job.id)
     ended = job.wait(20)[0]
     assert (ended.state, ended.code) == ("FAILED", 75), job.said()
@@ -591,6 +624,19 @@ def test_a_requeued_job_ends_its_list_with_the_third_run(long_jobs: dict[str, Lo
     requeued.witness.once_each(REQUEUED)
     assert settled(requeued.workdir, requeued.tasks).failed == []
     _nothing_left_running(requeued.site)
+
+
+@pytest.mark.parametrize("who", ["script", "ranks"])
+def test_a_signal_before_the_time_limit_stops_the_job_in_order(who: str, long_jobs: dict[str, LongJob]) -> None:
+    told = long_jobs[f"{who} told"]
+    ended = told.job.wait(150)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), told.job.said()
+    assert "stopped early: SIGUSR1" in told.job.said()
+    _nothing_left_running(told.site)
+    lists = accounted(told.workdir, told.tasks)
+    assert lists.failed == []
+    assert lists.toprocess
+    _check_interrupted(told.witness, lists.toprocess)
 
 
 def test_the_time_limit_itself_loses_nothing(long_jobs: dict[str, LongJob]) -> None:
