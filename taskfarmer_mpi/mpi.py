@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.launcher import is_launched, is_pmix_only, launched_rank, launched_size, launcher_of
+from taskfarmer_mpi.launcher import SRUN, is_launched, is_pmix_only, launched_rank, launched_size, launcher_of
 
 LEAVE_LIMIT = 10.0
 """How long ranks wait for each other at the end [s]; one that dies in this moment would otherwise hang the others."""
@@ -74,14 +75,13 @@ class MpiComm:
         ImportError, RuntimeError
             If mpi4py or the MPI library is missing or does not fit.
         """
-        if is_pmix_only(os.environ):
-            self._mpi = mpi = load_mpi(starts=False)
-            if (misfit := find_misfit(mpi.Get_library_version(), os.environ, loaded_libraries())) is not None:
+        self._mpi = mpi = load_mpi()
+        if not mpi.Is_initialized():
+            library = mpi.Get_library_version()
+            if (misfit := find_misfit(library, os.environ, loaded_libraries())) is not None:
                 raise RuntimeError(misfit)
-            if not mpi.Is_initialized():
+            with _environment(choose_transport(library, os.environ)):
                 mpi.Init()
-        else:
-            self._mpi = mpi = load_mpi(starts=True)
         self._world = mpi.COMM_WORLD
         self._world.Set_errhandler(mpi.ERRORS_RETURN)
         self._requests: list[Any] = []
@@ -136,11 +136,8 @@ class MpiComm:
         return True
 
 
-def load_mpi(*, starts: bool) -> Any:
-    """Load the MPI library, start MPI or not, and return mpi4py's module.
-
-    MPI is best started by the import: what MPICH 5.0 over UCX tells Slurm's PMI holds memory that nobody has set, and the
-    more this process has done, the likelier a line of it is longer than Slurm takes.
+def load_mpi() -> Any:
+    """Load the MPI library, without starting MPI, and return mpi4py's module.
 
     Raises
     ------
@@ -150,7 +147,7 @@ def load_mpi(*, starts: bool) -> Any:
     import mpi4py
 
     mpi4py.rc.threads = False
-    mpi4py.rc.initialize = starts
+    mpi4py.rc.initialize = False
     mpi4py.rc.finalize = False
     from mpi4py import MPI
 
@@ -183,7 +180,7 @@ def describe_mpi() -> MpiDescription:
     """
     import mpi4py
 
-    mpi = load_mpi(starts=False)
+    mpi = load_mpi()
     libraries = [path for path in loaded_libraries() if Path(path).name.startswith("libmpi")]
     standard = "{}.{}".format(*mpi.Get_version())
     said = [" ".join(line.split()) for line in mpi.Get_library_version().replace("\0", "").splitlines()]
@@ -213,6 +210,34 @@ def find_misfit(library: str, environ: Mapping[str, str], loaded: list[str]) -> 
         return None
     launcher = launcher_of(environ) or "the launcher"
     return f"{launcher} speaks PMIx, and the MPI library that mpi4py loads does not: {library.split(chr(10))[0]}"
+
+
+def choose_transport(library: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which MPICH starts where its own choice may fail.
+
+    Over UCX, MPICH 5.0 tells the others of memory behind its address, too. What that needs is at times longer than the 1,024
+    bytes of a line that Slurm's PMI takes, and then the process is ended. Over OFI it is short.
+
+    Parameters
+    ----------
+    library
+        What the MPI library says that it is.
+    environ
+        The environment.
+    """
+    device = next((line for line in library.splitlines() if line.startswith("MPICH Device")), "")
+    is_choice = "ucx" in device and "ofi" in device and not environ.keys() & {"MPIR_CVAR_CH4_NETMOD", "MPICH_CH4_NETMOD"}
+    return {"MPIR_CVAR_CH4_NETMOD": "ofi"} if is_choice and launcher_of(environ) == SRUN and "PMI_FD" in environ else {}
+
+
+@contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name in more:
+            del os.environ[name]
 
 
 def connect(mode: str, environ: Mapping[str, str] = os.environ) -> tuple[Comm, str | None]:

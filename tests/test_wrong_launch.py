@@ -11,7 +11,7 @@ import pytest
 from conftest import skip_or_fail
 from helpers import BIN, Site, Witness, settled
 
-from taskfarmer_mpi.mpi import find_misfit
+from taskfarmer_mpi.mpi import choose_transport, find_misfit
 
 
 def test_ranks_that_share_too_few_cpus_are_warned_of(site: Site, witness: Witness) -> None:
@@ -102,3 +102,22 @@ def test_a_library_that_would_end_the_process_is_known(
         assert misfit == (
             "mpiexec of Open MPI speaks PMIx, and the MPI library that mpi4py loads does not: MPICH Version:      5.0.2"
         )
+
+
+_BOTH = "MPICH Version:      5.0.2\nMPICH Device:       ch4:ucx ofi\n"
+_UNDER_SRUN = {"SLURM_STEP_ID": "0", "PMI_FD": "11"}
+
+
+@pytest.mark.parametrize(
+    ("library", "environ", "is_chosen"),
+    [
+        (_BOTH, _UNDER_SRUN, True),
+        (_BOTH, _UNDER_SRUN | {"MPIR_CVAR_CH4_NETMOD": "ucx"}, False),
+        (_BOTH, {"HYDI_CONTROL_FD": "7", "PMI_FD": "11"}, False),
+        (_BOTH, {"SLURM_STEP_ID": "0"}, False),
+        ("MPICH Version:      4.0.2\nMPICH Device:       ch4:ofi\n", _UNDER_SRUN, False),
+        ("Open MPI v5.0.11", _UNDER_SRUN, False),
+    ],
+)
+def test_the_transport_whose_addresses_slurm_takes_is_chosen(library: str, environ: dict[str, str], is_chosen: bool) -> None:
+    assert choose_transport(library, environ) == ({"MPIR_CVAR_CH4_NETMOD": "ofi"} if is_chosen else {})
