@@ -234,8 +234,8 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "requeued": submit("requeued", REQUEUED, 1.0, *two, more=["requeue.sh", "--grace", "35", "--task-time", "3"]),
         "stuck": submit("stuck", 4, 1000.0, *two, more=["requeue.sh", "--grace", "50"]),
         "limited": submit("limited", 2000, 0.5, *two, more=["multinode.sh"], environ=endless),
-        "script told": submit("told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
-        "ranks told": submit("all told", 2000, 0.5, *two, "--signal=USR1@10", more=["multinode.sh"], environ=endless),
+        "script told": submit("script-told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
+        "ranks told": submit("ranks-told", 2000, 0.5, *two, "--signal=USR1@10", more=["multinode.sh"], environ=endless),
     }
     yield jobs
     for long_job in jobs.values():
