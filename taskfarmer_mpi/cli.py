@@ -6,6 +6,7 @@ import argparse
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -29,6 +30,7 @@ EXIT_BUG = 70
 
 DEFAULT_LOCK_TIMEOUT = 600.0
 DEFAULT_GRACE = 15.0
+DEFAULT_LEAVE_DELAY = 30.0
 
 _EPILOG = """\
 exit codes:
@@ -130,6 +132,14 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
     )
+    parser.add_argument(
+        "--leave-early",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds,
+        const=DEFAULT_LEAVE_DELAY,
+        help="under srun, have a rank end and give its node back when it had nothing to do for this time (default: 30)",
+    )
     return parser
 
 
@@ -161,12 +171,18 @@ def _verbosity(text: str) -> int:
 
 
 def settle_verbose(argv: Sequence[str]) -> list[str]:
-    """Give ``-v`` its value where the next argument is none: ``-v tasks`` asks for messages, not for a verbosity `tasks`."""
+    """Give ``-v`` and ``--leave-early`` their values where the next argument is none.
+
+    ``-v tasks`` asks for messages, not for a verbosity `tasks`.
+    """
     settled = []
     for index, argument in enumerate(argv):
         following = argv[index + 1] if index + 1 < len(argv) else ""
         is_bare = argument in ("-v", "--verbose") and following.lower() not in _VERBOSITIES
-        settled.append("--verbose=1" if is_bare else argument)
+        if argument == "--leave-early" and not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", following):
+            settled.append(f"--leave-early={DEFAULT_LEAVE_DELAY}")
+        else:
+            settled.append("--verbose=1" if is_bare else argument)
     return settled
 
 
@@ -181,6 +197,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
         reclaim=arguments.reclaim,
         monitors=_find_monitors(arguments.monitors),
         progress=choose_display(arguments.progress, sys.stderr, os.environ),
+        leave_early=arguments.leave_early,
     )
 
 

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.departure import Departure
 from taskfarmer_mpi.errors import FarmError, LockBusyError, UserError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.farmer import Farmer, Tally
 from taskfarmer_mpi.growth import TasklistWatch
-from taskfarmer_mpi.locks import LifeLock
 from taskfarmer_mpi.mpi import Comm
 from taskfarmer_mpi.recovery import Recovery, note_recovery, recover
+from taskfarmer_mpi.roster import Roster
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ BUSY_LOOK_INTERVAL = 5.0
 """How often a leader that works looks for dead farmers while other ranks are idle [s]."""
 WATCH_INTERVAL = 2.0
 """How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""
-DEATH_DELAY = 1.0
-"""How long a rank must be without its life lock before it is taken for dead [s]: its last message may be on its way."""
 LOCK_PATIENCE = 1.0
 """How long recovery waits for the lock before it tries again later [s]."""
 WAIT_REPORT = 10.0
@@ -85,16 +84,15 @@ class Crew:
         self._comm = comm
         self._farm = farm
         self._farmer = farmer
-        self._life_paths = life_paths
+        self.roster = Roster(comm.rank, life_paths, clock)
+        self.departure: Departure | None = None
+        """How ranks leave before the job's end, where they may."""
         self._clock = clock
         self._watch = watch
         self._next_watch = clock() + WATCH_INTERVAL
-        self._dead: set[int] = set()
-        self._broken: set[int] = set()
         self._is_complete = True
         self._told_end: tuple[int, bool] | None = None
         self._was_busy = True
-        self._suspected: dict[int, float] = {}
         self._reports: dict[int, Report] = {}
         self._told_leader: int | None = None
         self._next_look = self._next_message = 0.0
@@ -107,7 +105,7 @@ class Crew:
         self._final_look: tuple[int, int] | None = None
         self.end: int | None = None
         """Set once the job is over: on ranks that do not lead, to its exit code."""
-        self.leader = min(life_paths)
+        self.leader = self.roster.leader
         self.recovery = Recovery()
         """What the last look at the other farmers brought."""
 
@@ -118,23 +116,25 @@ class Crew:
 
     @property
     def reports(self) -> dict[int, Report]:
-        """What each other rank that ended its work reported."""
+        """What each other rank that ended its work, or left, reported."""
         return self._reports
 
     @property
     def is_complete(self) -> bool:
         """Whether all ranks that the launcher started are alive, as far as is known; only then can MPI end in order."""
-        return self._is_complete and not self._dead and len(self._life_paths) == self._comm.size
+        left = self.roster.left if self.is_leader else ()  # the others go by the leader's word
+        is_whole = len(self.roster.life_paths) == self._comm.size and not self.roster.dead and not left
+        return self._is_complete and is_whole
 
     def spread_stop(self, reason: str) -> None:
         """Have all ranks stop: tell the leader, or as the leader everybody."""
-        ranks = self._others() if self.is_leader else [self.leader]
+        ranks = self.roster.others if self.is_leader else [self.leader]
         for rank in ranks:
             self._comm.send(rank, "stop", reason)
 
     def spread_drain(self, reason: str) -> None:
         """As the leader, have all ranks let their running tasks end, and start no more."""
-        for rank in self._others():
+        for rank in self.roster.others:
             self._comm.send(rank, "drain", reason)
 
     @property
@@ -147,7 +147,7 @@ class Crew:
         self._next_message = self._clock() + MESSAGE_INTERVAL
         for sender, kind, content in self._comm.receive():
             self._hear(sender, kind, content)
-        if self._farmer.trouble is not None and self._comm.rank not in self._broken:
+        if self._farmer.trouble is not None and self._comm.rank not in self.roster.broken:
             self._announce_trouble()
         if self.is_leader and self._watch is not None and self._clock() >= self._next_watch:
             self._look_for_new_lines(self._watch)
@@ -157,7 +157,18 @@ class Crew:
             self._step_idle()
         elif self.is_leader and self._reports:
             self._help_idle_ranks()
+        if self.departure is not None:
+            self._depart(self.departure)
         self._was_busy = not self._farmer.is_idle
+
+    def _depart(self, departure: Departure) -> None:
+        """Ask to leave if this rank has been idle for long; as the leader, see to the nodes of those that left."""
+        if self.is_leader:
+            departure.return_nodes()
+        elif not self._farmer.is_idle or self._farmer.trouble is not None:
+            departure.be_busy()
+        elif departure.is_time_to_ask():
+            self._comm.send(self.leader, "leaving")
 
     def _step_idle(self) -> None:
         if self._told_end is not None:
@@ -192,7 +203,7 @@ class Crew:
 
     def dismiss(self, code: int) -> None:
         """Tell all ranks that the job is over."""
-        for rank in self._others():
+        for rank in self.roster.others:
             self._comm.send(rank, "end", (code, self.is_complete))
 
     # -- messages ---------------------------------------------------------------------------------
@@ -208,11 +219,13 @@ class Crew:
             self._farmer.drain(str(content))
             self._look_soon()
         elif kind == "idle" and isinstance(content, Report):
-            self._dead.discard(sender)
+            self.roster.dead.discard(sender)
             self._reports[sender] = content
             self._look_soon()
+        elif kind in ("leaving", "left", "farewell"):
+            self._hear_of_departure(sender, kind, content)
         elif kind == "broken":
-            self._broken.add(sender)
+            self.roster.broken.add(sender)
             self._elect()
         elif kind == "wake":
             self._told_leader = None
@@ -222,6 +235,23 @@ class Crew:
             if not self._farmer.is_idle:
                 self._farmer.stop(f"rank {sender} ended the job")
 
+    def _hear_of_departure(self, sender: int, kind: str, content: object) -> None:
+        if kind == "farewell":
+            log.info("nothing left to do: this rank leaves before the end of the job")
+            self.end, self._is_complete = 0, False
+        elif kind == "left" and isinstance(content, tuple):
+            rank, self._reports[rank] = content
+            self.roster.left.add(rank)
+        elif self.is_leader and sender in self._reports:
+            self._let_go(sender)
+
+    def _let_go(self, rank: int) -> None:
+        """Let a rank leave that has not been woken since it reported."""
+        self.roster.left.add(rank)
+        self._comm.send(rank, "farewell")
+        for other in self.roster.others:
+            self._comm.send(other, "left", (rank, self._reports[rank]))
+
     def _report(self) -> None:
         if self._told_leader != self.leader:
             self._comm.send(self.leader, "idle", Report(self._farmer.tally, self._farmer.takes_tasks))
@@ -229,18 +259,19 @@ class Crew:
 
     def _announce_trouble(self) -> None:
         """Tell the others that this rank takes no more tasks and does not lead, although its process lives."""
-        self._broken.add(self._comm.rank)
-        for rank in self._others():
+        self.roster.broken.add(self._comm.rank)
+        for rank in self.roster.others:
             self._comm.send(rank, "broken")
         self._elect()
 
     def _elect(self) -> None:
         """Let the lowest rank lead that lives and works; if there is none, the lowest that lives."""
-        living = [rank for rank in self._life_paths if rank not in self._dead]
-        leader = min([rank for rank in living if rank not in self._broken] or living)
+        leader = self.roster.leader
         if leader != self.leader:
             self.leader = leader
             self._look_soon()
+            if self.departure is not None:
+                self.departure.be_busy()  # one who asks must be idle for the new leader, too
             if self._farmer.stop_reason is not None:
                 self.spread_stop(self._farmer.stop_reason)
 
@@ -248,7 +279,7 @@ class Crew:
 
     def _lead(self) -> None:
         self._note_deaths()
-        missing = [rank for rank in self._others() if rank not in self._reports]
+        missing = [rank for rank in self.roster.others if rank not in self._reports]
         if self._farmer.stop_reason is not None or self._farmer.drain_reason is not None:
             if not missing:
                 self._finish_early()
@@ -338,42 +369,29 @@ class Crew:
         self._farmer.sees_more = False  # said once: others may have taken it before this farmer looks again
         self._farmer.look_again()
         for rank in list(self._reports):
-            if self._reports[rank].takes_tasks and rank not in self._dead:
+            if self._reports[rank].takes_tasks and rank in self.roster.present:
                 del self._reports[rank]
                 self._comm.send(rank, "wake")
 
     # -- life and death ---------------------------------------------------------------------------
 
-    def _others(self) -> list[int]:
-        return [rank for rank in self._life_paths if rank != self._comm.rank and rank not in self._dead]
-
     def _note_deaths(self) -> None:
-        for rank in self._others():
-            if rank not in self._reports and rank not in self._broken and self._is_dead(rank):
+        for rank in self.roster.others:
+            if rank not in self._reports and rank not in self.roster.broken and self._is_dead(rank):
                 log.warning("rank %d is dead; its tasks go back to the list", rank)
-                self._dead.add(rank)
+                self.roster.dead.add(rank)
 
     def _watch_leader(self) -> None:
-        if self.leader not in self._broken and self._is_dead(self.leader):
+        if self.leader not in self.roster.broken and self._is_dead(self.leader):
             log.warning("rank %d, which led this job, is dead", self.leader)
-            self._dead.add(self.leader)
+            self.roster.dead.add(self.leader)
             self._elect()
 
     def _is_dead(self, rank: int) -> bool:
-        """Whether a rank has been without its life lock for a while: one that left in order has said so by then."""
-        if self._holds_life(rank):
-            self._suspected.pop(rank, None)
-            return False
-        self._look_soon()
-        return self._clock() - self._suspected.setdefault(rank, self._clock()) >= DEATH_DELAY
-
-    def _holds_life(self, rank: int) -> bool:
-        try:
-            return LifeLock.is_taken(self._life_paths[rank])
-        except FileNotFoundError:
-            return False  # it was recovered already, or left
-        except OSError:
-            return True  # nothing is known
+        is_dead = self.roster.is_dead(rank)
+        if self.roster.is_suspect(rank):
+            self._look_soon()
+        return is_dead
 
     def _look_soon(self) -> None:
         self._look_pause = LOOK_INTERVAL[0]

@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "view",
     "export",
     "check",
+    "doctor",
     "add",
     "retry",
     "reclaim",

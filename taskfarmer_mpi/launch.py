@@ -15,6 +15,7 @@ from typing import Protocol
 from taskfarmer_mpi import muster
 from taskfarmer_mpi.census import Census, take_census
 from taskfarmer_mpi.crew import Crew
+from taskfarmer_mpi.departure import plan_departure
 from taskfarmer_mpi.display import Display
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.farm import Farm
@@ -97,6 +98,8 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         patience=options.lock_patience,
         watch=start.watch(),
     )
+    if options.leave_early is not None:
+        crew.departure = plan_departure(crew.roster, options.leave_early, orders.hosts, environ)
     with closing(Display(start.farm, options.progress)) as display:
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.hooks] if start.hooks is not None else []

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,29 @@ class Orders:
     """How many ranks share this rank's CPUs."""
     job_end: float | None = None
     """When the batch job ends [s since the epoch, by rank 0's clock]; None if that is not known."""
+    hosts: dict[int, str] = field(default_factory=dict)
+    """Name of the node of each rank that came up."""
+    cpus: dict[str, int] = field(default_factory=dict)
+    """How many CPUs the ranks of each node may use together."""
+
+    def crowding(self, slots: int | None) -> str | None:
+        """Say which nodes have several ranks with more slots than CPUs, and how to mend it; None if there are none.
+
+        Parameters
+        ----------
+        slots
+            Slots of each rank; None for its share of the node's CPUs.
+        """
+        ranks = Counter(self.hosts.values())
+        crowded = [host for host in ranks if ranks[host] > 1 and ranks[host] * (slots or 1) > self.cpus[host]]
+        if not crowded:
+            return None
+        host = crowded[0]
+        more = f" (as on {len(crowded) - 1} more)" if len(crowded) > 1 else ""
+        return (
+            f"{ranks[host]} ranks on {host}{more} have {ranks[host] * (slots or 1)} slots for {self.cpus[host]} CPUs: start"
+            " one rank per node (srun --ntasks-per-node=1, mpiexec -ppn 1), or share the CPUs among the ranks (--proc auto)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +126,17 @@ def lead_muster(
     UserError
         If a rank cannot work, or the lock does not exclude; the others are dismissed.
     """
-    hellos = {0: own} | _collect(comm, "hello", set(range(1, comm.size)), HELLO_PATIENCE)
+    hellos = {0: own} | collect(comm, "hello", set(range(1, comm.size)), HELLO_PATIENCE)
     if silent := comm.size - len(hellos):
         log.warning("%d of %d ranks did not come up within %.0f s", silent, comm.size, HELLO_PATIENCE)
     for rank in hellos.keys() - {0}:
         comm.send(rank, "plan", plan)
-    _collect(comm, "ready", hellos.keys() - {0}, HELLO_PATIENCE)
+    collect(comm, "ready", hellos.keys() - {0}, HELLO_PATIENCE)
     _prove_exclusion(comm, lock, hellos.keys() - {0}, lock_patience)
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
-    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end) for rank, hello in hellos.items()}
+    hosts = {rank: hellos[rank].host for rank in farmers}
+    cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
+    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end, hosts, cpus) for rank, hello in hellos.items()}
     for rank in hellos.keys() - {0}:
         comm.send(rank, "go", orders[rank])
     return orders[0]
@@ -128,8 +154,29 @@ def _sharers(hello: Hello, hellos: dict[int, Hello]) -> int:
     return sum((other.host, other.cpus) == (hello.host, hello.cpus) for other in hellos.values())
 
 
-def _collect(comm: Comm, wanted: str, ranks: set[int], patience: float) -> dict[int, Any]:
-    """Return the messages of one kind from each of `ranks` that sends one in time; answer questions for the time."""
+def _cpus_of(host: str, hellos: dict[int, Hello]) -> int:
+    return len(set().union(*(hello.cpus for hello in hellos.values() if hello.host == host)))
+
+
+def collect(comm: Comm, wanted: str, ranks: set[int], patience: float) -> dict[int, Any]:
+    """Return the messages of one kind from each of `ranks` that sends one in time; answer questions for the time.
+
+    Parameters
+    ----------
+    comm
+        The way to the other ranks.
+    wanted
+        The kind of the messages; others than these and what is answered are lost.
+    ranks
+        Who is expected to send one.
+    patience
+        How long to wait [s].
+
+    Raises
+    ------
+    UserError
+        If a rank refused to begin.
+    """
     answers: dict[int, Any] = {}
     deadline = time.monotonic() + patience
     while ranks - answers.keys() and time.monotonic() < deadline:
@@ -152,7 +199,7 @@ def _prove_exclusion(comm: Comm, lock: WorkLock, ranks: set[int], lock_patience:
         with lock.held(lock_patience):
             for rank in missing:
                 comm.send(rank, "probe", number)
-            answers = _collect(comm, "probed", missing, PROBE_ROUND)
+            answers = collect(comm, "probed", missing, PROBE_ROUND)
         for rank, answer in answers.items():
             if answer.round == number:
                 _judge(rank, answer, lock)
@@ -206,7 +253,7 @@ def follow_muster(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], pa
     comm.send(0, "hello", own)  # rank 0 answers questions until it has all of these
     lock: WorkLock | None = None
     error: str | None = None
-    for kind, content in _words_of_rank_0(comm, patience):
+    for kind, content in words_of_rank_0(comm, patience):
         if kind == "go":
             return content, offset
         if kind == "plan":
@@ -220,7 +267,16 @@ def follow_muster(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], pa
     raise AssertionError("unreachable: rank 0's words end with an exception")
 
 
-def _words_of_rank_0(comm: Comm, patience: float) -> Iterator[tuple[str, Any]]:
+def words_of_rank_0(comm: Comm, patience: float) -> Iterator[tuple[str, Any]]:
+    """Yield kind and content of what rank 0 says.
+
+    Raises
+    ------
+    DismissedError
+        If rank 0 ended the job.
+    FarmError
+        If it says nothing for `patience` [s].
+    """
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         for _, kind, content in comm.receive():
@@ -248,7 +304,7 @@ def _clock_offset(comm: Comm, patience: float) -> float:
     """Return the difference of rank 0's clock to this one's, from the quickest of a few question-and-answer pairs."""
     best = (float("inf"), 0.0)
     comm.send(0, "clock", time.time())
-    for answered, (_, (asked, theirs)) in enumerate(_words_of_rank_0(comm, patience), 1):
+    for answered, (_, (asked, theirs)) in enumerate(words_of_rank_0(comm, patience), 1):
         received = time.time()
         best = min(best, (received - asked, theirs - (asked + received) / 2))
         if answered == CLOCK_PINGS:

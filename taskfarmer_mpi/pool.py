@@ -37,6 +37,8 @@ LAUNCHER_PREFIXES = (
     "PALS_",
 )
 """Variables by which an MPI launcher tells a process that it is a rank; a task that is an MPI program must not see them."""
+USER_PREFIXES = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_MCA_")
+"""Variables that look like those but are a user's settings, which a task's own mpiexec needs."""
 
 MAX_GUARDIANS = 10
 """How many guardians a farmer starts before it gives up."""
@@ -63,7 +65,11 @@ _ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (si
 
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what a launcher tells its ranks."""
-    return {name: value for name, value in environ.items() if not name.startswith(LAUNCHER_PREFIXES)}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(USER_PREFIXES) or not name.startswith(LAUNCHER_PREFIXES)
+    }
 
 
 def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, rank: int) -> dict[str, str]:

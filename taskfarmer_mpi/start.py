@@ -58,6 +58,8 @@ class Options:
     """How progress is shown: bar, lines or none."""
     monitors: tuple[Definition, ...] = ()
     """What is told of the farmers' lives."""
+    leave_early: float | None = None
+    """How long a rank must have had nothing to do before it leaves [s]; None to stay to the end."""
 
 
 class Start:
@@ -172,7 +174,7 @@ class Start:
             clock_offset=round(offset, 6),
         )
         if rank == 0:
-            self._announce(len(orders.farmers), slots)
+            self._announce(orders, slots)
         self._prepare_workdir()
         pool = Pool(
             slots=slots,
@@ -215,10 +217,13 @@ class Start:
         if callable(make):
             make()
 
-    def _announce(self, farmers: int, slots: int) -> None:
+    def _announce(self, orders: Orders, slots: int) -> None:
+        farmers = len(orders.farmers)
         log.warning(
             "%d tasks, %d x %d slots, work directory %s", len(self.farm.book), farmers, slots, self.farm.workdir.path
         )
+        if (crowding := orders.crowding(self._plan.slots)) is not None:
+            log.warning("%s", crowding)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
         if len(self.lock.paths) > 1:
             advice = "; PyTaskFarmer 0.1.0 farmers on other nodes do not see it: set SCRATCH" if farmers > 1 else ""

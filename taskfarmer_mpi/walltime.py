@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 
-QUERY_LIMIT = 10.0
-"""How long to wait for the scheduler's answer [s]."""
+from taskfarmer_mpi.outside import AskError
+from taskfarmer_mpi.outside import ask as ask_program
 
 
 def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None) -> float | None:
@@ -39,15 +38,6 @@ def parse_end(text: str) -> float | None:
 
 def _ask_squeue(job: str) -> str:
     try:
-        answer = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={job}", "--format=%e"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=QUERY_LIMIT,
-            check=False,
-            text=True,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return ask_program("squeue", "--noheader", f"--jobs={job}", "--format=%e")
+    except AskError:
         return ""
-    return answer.stdout

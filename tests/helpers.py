@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,13 @@ from typing import Any, NamedTuple, TypeVar
 Found = TypeVar("Found")
 
 BIN = Path(sys.executable).parent
+MPIEXEC = shutil.which("mpiexec", path=f"{BIN}:{os.environ.get('PATH', os.defpath)}") or "mpiexec"
+"""That of this environment, else that of the system."""
 MARK = "TEST_FARM_MARK"
 """Variable by which the processes of one test are found, also those that left their session."""
 
 _FOREIGN = ("SCRATCH", "TMP", "TMPDIR", "TEMP")
+_KEPT_PREFIX = "OMPI_ALLOW_RUN_AS_ROOT"
 _FOREIGN_PREFIXES = ("PMI", "OMPI_", "HYD", "MPI", "SLURM", "TASKFARMER", "PYTEST", "PROC_NUMBER")
 
 
@@ -38,7 +42,8 @@ def clean_environment(**more: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES) and name != MARK
+        if name.startswith(_KEPT_PREFIX)
+        or (name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES) and name != MARK)
     }
     return kept | {"PATH": f"{BIN}:{kept.get('PATH', os.defpath)}", "LC_ALL": "C.UTF-8"} | more
 
@@ -220,7 +225,7 @@ class Site:
         prefix: str = "",
     ) -> Process:
         """Start a farmer of ours: plain, or one per rank under mpiexec."""
-        launcher: list[str | Path] = [BIN / "mpiexec", "-n", str(ranks)] if ranks else []
+        launcher: list[str | Path] = [MPIEXEC, "-n", str(ranks)] if ranks else []
         own = (*shlex.split(prefix), sys.executable, "-m", "taskfarmer_mpi")
         return self.start(*launcher, *own, *arguments, environ=environ, cwd=cwd)
 

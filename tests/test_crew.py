@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from fakes import Clock, Hand, Post, ids_in, make_farm
 
-from taskfarmer_mpi.crew import DEATH_DELAY, Crew
+from taskfarmer_mpi.crew import Crew
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farm import Farm
 from taskfarmer_mpi.farmer import Tally
 from taskfarmer_mpi.lists import cut_tasks, peek_tasks
 from taskfarmer_mpi.locks import LifeLock
+from taskfarmer_mpi.roster import DEATH_DELAY
 
 
 @dataclass

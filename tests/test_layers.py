@@ -14,15 +14,18 @@ LAYERS = (
         "guardian",
         "foreign",
         "importing",
+        "launcher",
+        "outside",
         "progress",
         "scheduling",
-        "walltime",
         "wording",
         "__init__",
     },
     {
         "bar",
+        "slurm",
         "task",
+        "walltime",
         "workdir",
         "tasklist",
         "options",
@@ -65,11 +68,13 @@ LAYERS = (
         "watcher",
         "outputs",
     },
-    {"counting", "feed", "history", "glance", "lists", "plan", "reopen"},
+    {"checkup", "counting", "feed", "history", "glance", "lists", "roster", "plan", "reopen"},
     {
         "visit",
         "recovery",
         "census",
+        "departure",
+        "places",
         "growth",
         "texts",
         "retry",
@@ -96,7 +101,7 @@ DOORS = {
     "rich": {"bar"},
     "jinja2": {"page"},
     "sqlite3": {"database"},
-    "subprocess": {"walltime", "events", "monitors"},
+    "subprocess": {"outside", "events", "monitors"},
 }
 
 modules = pytest.mark.parametrize(

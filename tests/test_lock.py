@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers import BIN, Process, Site, Witness, settled, wait_for
+from helpers import MPIEXEC, Process, Site, Witness, settled, wait_for
 
 
 def _only_line(process: Process) -> str:
@@ -59,7 +59,7 @@ def test_nothing_runs_where_a_rank_gets_the_lock_that_another_one_holds(site: Si
     tasklist = site.tasklist(tasks)
     honest = ["-n", "1", "python", "-m", "taskfarmer_mpi", "-n", "2", str(tasklist)]
     liar = ["-n", "1", strace, "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:retval=0", *honest[2:]]
-    job = site.start(BIN / "mpiexec", *honest, ":", *liar)
+    job = site.start(MPIEXEC, *honest, ":", *liar)
     job.succeed(60, code=2)
     complaints = [line for line in job.stderr.splitlines() if line.startswith("taskfarmer-mpi: ")]
     assert len(complaints) == 1, job.said()

@@ -1,5 +1,6 @@
 """The start of a job, rank by rank, without MPI: each rank is a thread, messages go through boxes."""
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,8 +69,12 @@ def test_ranks_get_the_plan_and_their_orders(tmp_path: Path) -> None:
     hellos = [replace(HELLO, farmer=f"f{rank}", cpus=frozenset({rank // 2})) for rank in range(3)]
     leader, *others = muster(farm, [prepare, prepare], hellos)
     names = {0: "f0", 1: "f1", 2: "f2"}
-    assert leader == Orders(names, 2, 123.0)
-    assert [orders for orders, _ in others] == [Orders(names, 2, 123.0), Orders(names, 1, 123.0)]
+    hosts = dict.fromkeys(names, "node")
+    assert leader == Orders(names, 2, 123.0, hosts, {"node": 2})
+    assert [orders for orders, _ in others] == [
+        Orders(names, 2, 123.0, hosts, {"node": 2}),
+        Orders(names, 1, 123.0, hosts, {"node": 2}),
+    ]
     assert all(abs(offset) < 0.5 for _, offset in others)
     assert plans == ["plan", "plan"]
 
@@ -107,3 +112,28 @@ def test_a_refusal_before_the_first_word_reaches_rank_0(tmp_path: Path) -> None:
     refuse(post.comm(1), UserError("farm.ini: damaged"))
     with pytest.raises(UserError, match=r"rank 1 on .*: farm\.ini: damaged"):
         lead_muster(post.comm(0), HELLO, farm.lock, "plan", 5.0)
+
+
+def _orders(hosts: list[str], cpus: dict[str, int]) -> Orders:
+    return Orders({}, 1, hosts=dict(enumerate(hosts)), cpus=cpus)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "slots", "warning"),
+    [
+        (["n1", "n2"], 8, None),
+        (["n1"], 8, None),
+        (["n1", "n1"], 2, None),
+        (["n1", "n1"], None, None),
+        (["n1", "n1"], 3, "2 ranks on n1 have 6 slots for 4 CPUs: start one rank per node"),
+        (["n1", "n1", "n2", "n2"], 8, r"2 ranks on n1 \(as on 1 more\) have 16 slots for 4 CPUs"),
+        (["n1"] * 5, None, "5 ranks on n1 have 5 slots for 4 CPUs"),
+    ],
+)
+def test_ranks_of_a_node_with_more_slots_than_cpus_are_warned_of(
+    hosts: list[str], slots: int | None, warning: str | None
+) -> None:
+    found = _orders(hosts, {"n1": 4, "n2": 4}).crowding(slots)
+    assert (found is None) == (warning is None)
+    if warning is not None:
+        assert re.match(warning, str(found))

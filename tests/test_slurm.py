@@ -234,6 +234,8 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "requeued": submit("requeued", REQUEUED, 1.0, *two, more=["requeue.sh", "--grace", "35", "--task-time", "3"]),
         "stuck": submit("stuck", 4, 1000.0, *two, more=["requeue.sh", "--grace", "50"]),
         "limited": submit("limited", 2000, 0.5, *two, more=["multinode.sh"], environ=endless),
+        "script told": submit("script-told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
+        "ranks told": submit("ranks-told", 2000, 0.5, *two, "--signal=USR1@10", more=["multinode.sh"], environ=endless),
     }
     yield jobs
     for long_job in jobs.values():
@@ -326,6 +328,32 @@ def test_srun_without_mpi_warns_and_the_list_is_done(cluster: Cluster, site: Sit
     assert "srun --mpi=pmi2" in farm.stderr
 
 
+# -- the doctor -----------------------------------------------------------------------------------
+
+
+def _doctor(cluster: Cluster, site: Site, *options: str, code: int) -> str:
+    command = ("srun", "--nodes=5", "--time=10", *options, sys.executable, "-m", "taskfarmer_mpi.ctl", "doctor")
+    process = site.start(*command, environ=cluster.environ(site))
+    process.succeed(60, code=code)
+    assert process.stdout.count("taskfarmer-ctl doctor on n1, ") == 1, process.said()
+    return process.stdout
+
+
+def test_the_doctor_gives_one_page_with_the_proof_between_nodes(cluster: Cluster, site: Site) -> None:
+    page = _doctor(cluster, site, code=0)
+    assert "exclude: none of 4 other ranks on 5 hosts got a lock that rank 0 held" in page
+    assert "n1, n2, n3, n4, n5: 1 rank with " in page
+    assert "srun --mpi=pmi2" in page
+    assert re.search(r"ranks: +5; .*SLURM_STEP_NUM_TASKS=5", page)
+    assert re.search(r"job \d+ ends at .*, in 0:0[89]:\d\d", page)
+    assert "nothing needs a mend" in page
+
+
+def test_the_doctor_finds_a_launch_without_mpi(cluster: Cluster, site: Site) -> None:
+    page = _doctor(cluster, site, "--mpi=none", code=1)
+    assert "5 processes were started, but MPI connects none of them" in page
+
+
 # -- signals --------------------------------------------------------------------------------------
 
 
@@ -365,6 +393,36 @@ def test_scancel_of_a_job_without_a_relay_loses_nothing(cluster: Cluster, site: 
     assert job.wait(30)[0].state == "CANCELLED"
     _nothing_left_running(site)
     cluster.farm(site, "-n", "4", tasklist).succeed(60)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+
+
+def test_a_preempted_job_stops_in_order_in_its_grace_time(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(60, 0.5)
+    place = ("--nodes=1", "--nodelist=n4", "--exclusive")
+    job = cluster.submit(site, *place, SCRIPTS / "multinode.sh", site.tasklist(tasks), "--proc=2")
+    _wait_until_begun(witness, farmers=1)
+    urgent = cluster.submit(site, "--partition=urgent", *place, "--wrap", "sleep 1", name="urgent")
+    urgent.succeed(60)
+    ended = job.wait(60)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), job.said()
+    assert "stopped early: SIGTERM" in job.said()
+    _nothing_left_running(site)
+    lists = accounted(site.path / "tasks_workdir", tasks)
+    assert lists.failed == []
+    assert lists.toprocess
+    _check_interrupted(witness, lists.toprocess)
+
+
+def test_a_preempted_job_of_the_requeue_script_goes_on_later(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(24, 0.5)
+    place = ("--nodes=1", "--nodelist=n4", "--exclusive")
+    job = cluster.submit(site, *place, SCRIPTS / "requeue.sh", site.tasklist(tasks), "--proc=2")
+    finished = site.path / "tasks_workdir" / "finished"
+    wait_for(lambda: finished.exists() and finished.read_text(), deadline=30, what="a finished task")
+    cluster.submit(site, "--partition=urgent", *place, "--wrap", "sleep 1", name="urgent").succeed(60)
+    ended = job.wait(90)[0]
+    assert (ended.state, ended.code, ended.restarts) == ("COMPLETED", 0, 1), job.said()
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert witness.overlaps() == []
 
@@ -478,6 +536,72 @@ def _all_ended(witness: Witness, count: int) -> bool:
     return len(runs) == count and all(of_task[-1].end is not None for of_task in runs.values())
 
 
+# -- ranks that leave early -----------------------------------------------------------------------
+
+
+def _early_job(cluster: Cluster, site: Site, tasklist: Path, *options: str) -> Job:
+    return cluster.submit(
+        site, "--cpus-per-task=1", SCRIPTS / "multinode.sh", tasklist, "-v", "--leave-early", "0.5", *options
+    )
+
+
+def _left(job: Job) -> int:
+    return job.said().count("this rank leaves before the end")
+
+
+def test_idle_ranks_leave_their_nodes_to_others_while_the_last_task_runs(
+    cluster: Cluster, site: Site, witness: Witness
+) -> None:
+    tasks = [*witness.tasks(8, 0.2), witness.task(8, 11), "exit 7"]
+    job = _early_job(cluster, site, site.tasklist(tasks))
+    wait_for(lambda: _freed_nodes(cluster, job), deadline=40, what="a node that went back to Slurm")
+    assert not _all_ended(witness, 9), "the last task still runs"
+    ended = job.wait(40)[0]
+    said = job.said()
+    assert (ended.state, ended.code) == ("FAILED", 1), said
+    assert 3 <= _left(job) <= 4, said
+    assert "is dead" not in said
+    assert "Timeout" not in said
+    assert "(this job: 9 finished, 1 failed)" in said
+    assert "5 farmers" in said
+    lists = settled(site.path / "tasks_workdir", tasks)
+    assert lists.failed == [9]
+    assert not list(site.path.glob("slurm_job_*"))
+    _nothing_left_running(site)
+
+
+def _freed_nodes(cluster: Cluster, job: Job) -> list[str]:
+    listed = cluster.ask("squeue", "--noheader", f"--jobs={job.id}", "--format=%N").strip()
+    kept = cluster.ask("scontrol", "show", "hostnames", listed).split() if listed else []
+    return [node for node in NODES if node not in kept] if kept else []
+
+
+def test_the_next_leader_ends_the_job_of_ranks_that_left(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(10, lambda task_id: 6.0 if task_id < 4 else 0.1)
+    job = _early_job(cluster, site, site.tasklist(tasks), "-n", "2")
+    wait_for(lambda: _left(job) >= 2, deadline=40, what="two ranks that left")  # one farmer may have one long task only
+    os.kill(_farmer_on("n1", witness), signal.SIGKILL)
+    ended = job.wait(60)[0]
+    assert (ended.state, ended.code) == ("COMPLETED", 0), job.said()
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+    assert "rank 0, which led this job, is dead" in job.said()
+    assert not re.search(r"rank [1-4]\b[^:]* is dead", job.said()), "a rank that left is not dead"
+    assert "4 farmers" in job.said(), "what those did that left counts"
+    _nothing_left_running(site)
+
+
+def test_a_stop_after_ranks_left_ends_the_job_in_order(cluster: Cluster, site: Site) -> None:
+    tasks = ["sleep 1000", *[f"sleep 0.{number}" for number in range(1, 6)]]
+    job = _early_job(cluster, site, site.tasklist(tasks))
+    wait_for(lambda: _left(job) >= 3, deadline=40, what="three ranks that left")
+    cluster.ask("scancel", "--signal=USR1", "--batch", job.id)
+    ended = job.wait(20)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), job.said()
+    assert accounted(site.path / "tasks_workdir", tasks).toprocess == [0]
+    _nothing_left_running(site)
+
+
 # -- the end of the long jobs ---------------------------------------------------------------------
 
 
@@ -496,9 +620,23 @@ def test_a_requeued_job_ends_its_list_with_the_third_run(long_jobs: dict[str, Lo
     ended = requeued.job.wait(180)[0]
     assert (ended.state, ended.code, ended.restarts) == ("COMPLETED", 0, 2), requeued.job.said()
     assert requeued.job.said().count("back into the queue") == 2
+    assert requeued.job.said().count("a task may take 3 s, which is more than the time left") == 2
     requeued.witness.once_each(REQUEUED)
     assert settled(requeued.workdir, requeued.tasks).failed == []
     _nothing_left_running(requeued.site)
+
+
+@pytest.mark.parametrize("who", ["script", "ranks"])
+def test_a_signal_before_the_time_limit_stops_the_job_in_order(who: str, long_jobs: dict[str, LongJob]) -> None:
+    told = long_jobs[f"{who} told"]
+    ended = told.job.wait(150)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), told.job.said()
+    assert "stopped early: SIGUSR1" in told.job.said()
+    _nothing_left_running(told.site)
+    lists = accounted(told.workdir, told.tasks)
+    assert lists.failed == []
+    assert lists.toprocess
+    _check_interrupted(told.witness, lists.toprocess)
 
 
 def test_the_time_limit_itself_loses_nothing(long_jobs: dict[str, LongJob]) -> None:

@@ -27,7 +27,7 @@ _WRAPPER = """\
 trap : USR1 INT TERM
 "$@"
 code=$?
-echo $code >code.$PMI_RANK
+echo $code >code.${PMI_RANK:-$OMPI_COMM_WORLD_RANK}
 exit $code
 """
 
@@ -150,7 +150,8 @@ def _targets(job: Process, target: str) -> list[int]:
 
 def _rank_of(pid: int) -> int:
     entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return int(next(entry for entry in entries if entry.startswith(b"PMI_RANK=")).partition(b"=")[2])
+    names = (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")
+    return int(next(entry for entry in entries if entry.startswith(names)).partition(b"=")[2])
 
 
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGINT", "SIGTERM"])

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import Site, accounted
 
 from taskfarmer_mpi.walltime import job_end, parse_end
 
@@ -38,3 +39,16 @@ def test_a_job_without_a_limit_has_no_end(text: str) -> None:
 def test_a_missing_squeue_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert job_end({"SLURM_JOB_ID": "7"}) is None
+
+
+def test_the_user_reads_how_many_tasks_were_left_for_lack_of_time_and_why(site: Site) -> None:
+    tasks = ["sleep 0.4"] * 40
+    environ = site.environ(SLURM_JOB_ID="7", SLURM_JOB_END_TIME=str(int(time.time()) + 9))
+    farm = site.farm("-n", "1", "--grace", "2", "--task-time", "3", site.tasklist(tasks), environ=environ)
+    farm.succeed(30, code=75)
+    lists = accounted(site.path / "tasks_workdir", tasks)
+    assert lists.failed == []
+    assert lists.finished
+    assert lists.toprocess
+    assert "stopped early: a task may take 3 s, which is more than the time left\n" in farm.stdout
+    assert f"40 tasks: {len(lists.finished)} finished, 0 failed, {len(lists.toprocess)} left" in farm.stdout

@@ -1,0 +1,69 @@
+"""What the environment says about who started this process: the launcher, its process management interface, the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
+_SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
+_LAUNCHERS = {
+    "HYDI_CONTROL_FD": "mpiexec of MPICH (Hydra)",
+    "PRTE_LAUNCHED": "mpiexec of Open MPI",
+    "OMPI_MCA_orte_hnp_uri": "mpiexec of Open MPI",
+    "SLURM_STEP_ID": "srun",
+    "PALS_RANKID": "PALS",
+}
+"""The variable that a launcher sets. Under srun, an mpiexec hands on what srun set: so the first one counts."""
+SRUN = _LAUNCHERS["SLURM_STEP_ID"]
+
+_INTERFACES = {
+    "PMIX_NAMESPACE": "PMIx",
+    "PMIX_RANK": "PMIx",
+    "PALS_RANKID": "Cray PALS",
+    "PMI_FD": "PMI over a socket (PMI_FD), as MPICH speaks it",
+    "PMI_RANK": "PMI",
+}
+
+
+def is_launched(environ: Mapping[str, str]) -> bool:
+    """Whether an MPI launcher started this process."""
+    return any(name in environ for name in _LAUNCHED)
+
+
+def launched_size(environ: Mapping[str, str]) -> int:
+    """Return how many ranks the launcher started, as far as it says so."""
+    return max(started_ranks(environ).values(), default=1)
+
+
+def launched_rank(environ: Mapping[str, str]) -> int:
+    """Return which rank the launcher says that this process is; 0 if it says nothing."""
+    return next((int(environ[name]) for name in _RANKS if environ.get(name, "").isdecimal()), 0)
+
+
+def started_ranks(environ: Mapping[str, str]) -> dict[str, int]:
+    """Return the variables that say how many ranks were started, and what they say."""
+    return {name: int(environ[name]) for name in _SIZES if environ.get(name, "").isdecimal()}
+
+
+def launcher_of(environ: Mapping[str, str]) -> str | None:
+    """Return the name of the launcher; None if there is none or it is not known."""
+    return next((launcher for name, launcher in _LAUNCHERS.items() if name in environ), None)
+
+
+def interface_of(environ: Mapping[str, str]) -> str | None:
+    """Return by what interface the ranks find each other; None if the environment has nothing of the kind."""
+    return next((interface for name, interface in _INTERFACES.items() if name in environ), None)
+
+
+def is_pmix_only(environ: Mapping[str, str]) -> bool:
+    """Whether the launcher offers PMIx and not the older PMI."""
+    return "PMIX_RANK" in environ and not environ.keys() & {"PMI_FD", "PMI_RANK"}
+
+
+def may_leave_early(environ: Mapping[str, str]) -> bool:
+    """Whether a rank may end before the others without MPI_Finalize, and the launcher lets them go on.
+
+    This was seen with srun and PMI-2. Both mpiexec kill all others then, and so do Slurm's plugins for PMIx.
+    """
+    return launcher_of(environ) == SRUN and environ.get("SLURM_MPI_TYPE", "pmi2") == "pmi2" and "PMI_FD" in environ
