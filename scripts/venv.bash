@@ -19,6 +19,7 @@ find_python() {
 
 python=$(find_python)
 
+# shellcheck disable=SC2034 # `extras` and `default_venv` are for the scripts that source this one
 # Sets `extras` to the extra of this project that has the MPI library which the variable MPI names (default: mpich), and
 # `default_venv` to a place for it: two of them in one environment would have one mpiexec.
 choose_mpi() {
