@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from taskfarmer_mpi import __version__
+from taskfarmer_mpi.arguments import seconds
 from taskfarmer_mpi.display import MODES, choose_display
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.launch import EXIT_LEFT, EXIT_USAGE, Ending, run_rank
@@ -64,9 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
         f" (default: that of the work directory, {DEFAULT_SLOTS} for a new one)",
     )
-    parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help="stop after this time; 0: never (default: never)"
-    )
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help="stop after this time; 0: never (default: never)")
     parser.add_argument(
         "-w", "--workdir", metavar="DIR", type=Path, help="where progress and logs are kept (default: TASKLIST_workdir)"
     )
@@ -93,21 +92,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--grace",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=DEFAULT_GRACE,
         help="stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)",
     )
     parser.add_argument(
         "--task-time",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         help="start no task with less than this left before the timeout or the end of the job"
         " (default: 1.5 times what tasks took so far)",
     )
     parser.add_argument(
         "--lock-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=DEFAULT_LOCK_TIMEOUT,
         help="give up if others hold the lock for this time (default: 600)",
     )
@@ -136,7 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--leave-early",
         metavar="SECONDS",
         nargs="?",
-        type=_seconds,
+        type=seconds,
         const=DEFAULT_LEAVE_DELAY,
         help="under srun, have a rank end and give its node back when it had nothing to do for this time (default: 30)",
     )
@@ -149,16 +148,6 @@ def _slots(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of slots: 1 or more, or auto")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds: 0 or more")
-    return value
 
 
 _VERBOSITIES = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0, "0": 0, "1": 1, "2": 2}

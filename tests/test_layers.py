@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
 
 LAYERS = (
     {
+        "arguments",
         "errors",
         "filesystem",
         "guardian",

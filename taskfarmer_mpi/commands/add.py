@@ -9,6 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
+from taskfarmer_mpi.arguments import add_workdir
 from taskfarmer_mpi.book import Origin
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.growth import add_tasks, check_texts
@@ -25,7 +26,7 @@ BATCH = 50_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    add_workdir(parser)
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help="a task, written as in the tasklist")
     parser.add_argument(
         "-f", "--file", type=Path, metavar="F", help="a file with one task per line, as a tasklist has them; -: stdin"

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from taskfarmer_mpi.arguments import count
 from taskfarmer_mpi.config import read_config
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.filesystem import lock_trouble, mount_of
@@ -36,14 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--runner", metavar="NAME", help="as for taskfarmer-mpi")
     parser.add_argument("-t", "--tasklist", metavar="NAME", dest="handler", help="as for taskfarmer-mpi")
     parser.add_argument(
-        "--show", type=_count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
+        "--show", type=count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number: 0 or more")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

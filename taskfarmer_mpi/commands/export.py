@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from taskfarmer_mpi.console import add_workdir, warn
+from taskfarmer_mpi.arguments import add_workdir
+from taskfarmer_mpi.console import warn
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.ledger import Ledger, read_ledger
 from taskfarmer_mpi.outputs import check_output, new_output

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
+from taskfarmer_mpi.arguments import add_workdir
 from taskfarmer_mpi.census import reclaim, take_census
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, reopen_farm
@@ -24,7 +24,7 @@ SHOWN = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    add_workdir(parser)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 

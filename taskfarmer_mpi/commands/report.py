@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskfarmer_mpi.console import add_workdir, warn
+from taskfarmer_mpi.arguments import add_workdir
+from taskfarmer_mpi.console import warn
 from taskfarmer_mpi.outputs import check_output, new_output
 from taskfarmer_mpi.workdir import Workdir
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
+from taskfarmer_mpi.arguments import add_workdir
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.retry import Retried, retry_tasks
@@ -20,7 +20,7 @@ HELP = "put failed tasks back on the list"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    add_workdir(parser)
     parser.add_argument(
         "ids", type=_task_ids, nargs="*", metavar="ID", help="tasks, also as ranges like 10-19 (default: all that failed)"
     )

@@ -9,7 +9,8 @@ import argparse
 import json
 from dataclasses import asdict
 
-from taskfarmer_mpi.console import add_workdir, count, painter
+from taskfarmer_mpi.arguments import add_workdir, count
+from taskfarmer_mpi.console import painter
 from taskfarmer_mpi.observer import Observer
 from taskfarmer_mpi.screen import draw_status
 from taskfarmer_mpi.workdir import Workdir

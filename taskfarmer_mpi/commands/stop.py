@@ -9,8 +9,8 @@ import argparse
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 
+from taskfarmer_mpi.arguments import add_workdir, seconds
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history import FarmerHistory, FarmerState, read_histories
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, open_lock
@@ -24,24 +24,14 @@ EXIT_WORKING = 75
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    add_workdir(parser)
     parser.add_argument("--drain", action="store_true", help="let running tasks come to their end; start no others")
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="how long to wait until they have left; 0: do not (default: 60, with --drain until they have)",
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds: 0 or more")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,8 @@ import shutil
 import sys
 import time
 
-from taskfarmer_mpi.console import add_workdir, count, painter, seconds
+from taskfarmer_mpi.arguments import add_workdir, count, interval
+from taskfarmer_mpi.console import painter
 from taskfarmer_mpi.observer import Observer
 from taskfarmer_mpi.screen import draw_status
 from taskfarmer_mpi.workdir import Workdir
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_workdir(parser)
     parser.add_argument(
-        "--interval", type=seconds, default=2.0, metavar="SECONDS", help="time between pictures (default: 2)"
+        "--interval", type=interval, default=2.0, metavar="SECONDS", help="time between pictures (default: 2)"
     )
     parser.add_argument("--failures", type=count, default=5, metavar="N", help="failed tasks to show (default: 5)")
 
