@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +38,12 @@ def encode_config(stored: Stored) -> bytes:
     config = _parser()
     config["farm"] = {
         "format": str(FORMAT),
-        "directory": stored.directory,
+        "directory": _encode_path(stored.directory),
         "slots": "auto" if stored.slots is None else str(stored.slots),
     }
-    config["tasklist"] = {"path": stored.tasklist, "tasks": str(stored.listed), "sha256": stored.digest}
+    config["tasklist"] = {"path": _encode_path(stored.tasklist), "tasks": str(stored.listed), "sha256": stored.digest}
     for what, definition in (("handler", stored.handler), ("runner", stored.runner)):
-        config[what] = {"name": definition.name, "class": definition.class_path, "file": definition.source}
+        config[what] = {"name": definition.name, "class": definition.class_path, "file": _encode_path(definition.source)}
         config[f"{what} options"] = definition.options
     text = io.StringIO()
     config.write(text)
@@ -64,10 +65,10 @@ def parse_config(data: bytes, path: Path) -> Stored:
         if int(farm["format"]) != FORMAT:
             raise UserError(f"{path}: format {farm['format']} is not {FORMAT}: written by a newer version?")
         return Stored(
-            tasklist=tasklist["path"],
+            tasklist=_parse_path(tasklist["path"]),
             handler=_definition(config, "handler"),
             runner=_definition(config, "runner"),
-            directory=farm["directory"],
+            directory=_parse_path(farm["directory"]),
             slots=None if farm["slots"] == "auto" else int(farm["slots"]),
             listed=int(tasklist["tasks"]),
             digest=tasklist["sha256"],
@@ -75,6 +76,15 @@ def parse_config(data: bytes, path: Path) -> Stored:
     except (configparser.Error, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a work directory: {reason}") from error
+
+
+def _encode_path(path: str) -> str:
+    """Encode an absolute path; one that an INI file cannot hold as it is becomes a JSON string."""
+    return path if path.strip() == path and path.isprintable() else json.dumps(path)
+
+
+def _parse_path(text: str) -> str:
+    return str(json.loads(text)) if text.startswith('"') else text
 
 
 def _parser() -> configparser.ConfigParser:
@@ -85,7 +95,7 @@ def _parser() -> configparser.ConfigParser:
 
 def _definition(config: configparser.ConfigParser, what: str) -> Definition:
     section = config[what]
-    return Definition(section["name"], section["class"], dict(config[f"{what} options"]), section["file"])
+    return Definition(section["name"], section["class"], dict(config[f"{what} options"]), _parse_path(section["file"]))
 
 
 def read_config(workdir: Workdir) -> Stored | None:

@@ -31,6 +31,13 @@ def test_the_configuration_survives_encoding_and_parsing(path: str) -> None:
     assert parse_config(encode_config(stored), Path("farm.ini")) == stored
 
 
+@pytest.mark.parametrize("name", ["blank ", "\n # line\n", "%s", '"', "\udcff", "\x85", "[a]"])
+def test_a_configuration_keeps_odd_paths(name: str) -> None:
+    handler = Definition("scan", "package.Class", {}, f"/ini/{name}")
+    stored = Stored(f"/tasks/{name}", handler, Definition("exec", "package.Runner"), f"/in/{name}")
+    assert parse_config(encode_config(stored), Path("farm.ini")) == stored
+
+
 def test_a_damaged_configuration_is_refused() -> None:
     with pytest.raises(UserError, match=r"farm\.ini"):
         parse_config(b"[tasklist]\npath = x\n", Path("farm.ini"))
