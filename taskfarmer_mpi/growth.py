@@ -183,8 +183,7 @@ def check_texts(farm: Farm, texts: Sequence[bytes]) -> None:
         If one of them cannot.
     """
     if not farm.handler.takes_lines:
-        kind = type(farm.handler).__name__
-        raise UserError(f"{farm.workdir.path}: {kind} makes its tasks itself, and takes no others")
+        raise UserError(f"{farm.workdir.path}: its tasklist handler makes the tasks itself, and takes no others")
     for text in texts:
         if not text or b"\n" in text or b"\0" in text:
             raise UserError(f"{text[:60].decode('utf-8', 'replace')!r} is no task; a task is one line of text")

@@ -85,8 +85,8 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
     return Plan(
         tasklist=os.path.abspath(request.tasklist),
         workdir=str(workdir.path),
-        handler=find(HANDLER, request.handler or "default"),
-        runner=find(RUNNER, request.runner or "default"),
+        handler=find(HANDLER, "default" if request.handler is None else request.handler),
+        runner=find(RUNNER, "default" if request.runner is None else request.runner),
         slots=slots,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskfarmer_mpi import foreign
@@ -49,11 +49,13 @@ def make_handler(definition: Definition, tasklist: str, workdir: str) -> Handler
     UserError
         If the definition or the tasklist is in error.
     """
-    handler = build(load_class(HANDLER, definition), definition, tasklist, workdir)
-    if not isinstance(getattr(handler, "tasks", None), Lines):
-        _adopt(handler, tasklist)
-    adopted: Handler = handler
-    return adopted
+    cls = load_class(HANDLER, definition)
+
+    def make() -> Any:
+        return build(cls, definition, tasklist, workdir)
+
+    handler: Handler = make()
+    return handler if isinstance(getattr(handler, "tasks", None), Lines) else ForeignHandler(handler, make, tasklist)
 
 
 def is_foreign(definition: Definition) -> bool:
@@ -92,16 +94,64 @@ class ListedLines(Lines):
         return self._texts[index]
 
 
-def _adopt(handler: Any, tasklist: str) -> None:
-    """Give a handler that was written for PyTaskFarmer what ours have."""
-    texts = getattr(handler, "tasks", None)
-    if not isinstance(texts, Iterable):
-        texts = [handler[number] for number in range(len(handler))]
-    listed = [str(text) for text in texts]
-    for number, text in enumerate(listed):
-        if "\n" in text or "\0" in text or not text.strip():
-            kind = type(handler).__name__
-            raise UserError(f"{tasklist}: {kind} makes task {number} {text[:60]!r}; a task is one line of text")
-    handler.path = tasklist
-    handler.tasks = ListedLines(listed)
-    handler.takes_lines = getattr(handler, "takes_lines", True)
+class ForeignHandler:
+    """A handler that was written for PyTaskFarmer, with what ours have.
+
+    Its own list of tasks is replaced by ours if that is a plain list of texts. Anything else that it keeps stays as it is,
+    and it is made anew where a task is asked for that came later.
+    """
+
+    def __init__(self, handler: Any, make: Callable[[], Any], tasklist: str) -> None:
+        """Adopt a handler.
+
+        Parameters
+        ----------
+        handler
+            The handler.
+        make
+            Makes it anew.
+        tasklist
+            Path of the tasklist.
+
+        Raises
+        ------
+        UserError
+            If its tasks are not lines of text.
+        """
+        self._handler = handler
+        self._make = make
+        own = getattr(handler, "tasks", None)
+        self.path = tasklist
+        self.takes_lines = _is_list_of_texts(self._handler)
+        """Whether a text can become a task; else only the class itself knows how to make one."""
+        items = own if isinstance(own, Iterable) else (self._handler[number] for number in range(len(self._handler)))
+        texts = [str(item) for item in items]
+        for number, text in enumerate(texts):
+            if "\n" in text or "\0" in text or not text.strip():
+                kind = type(self._handler).__name__
+                raise UserError(f"{tasklist}: {kind} makes task {number} {text[:60]!r}; a task is one line of text")
+        self.tasks = ListedLines(texts)
+
+    @property
+    def tasks(self) -> Lines:
+        """The texts of the tasks, by ID."""
+        return self._tasks
+
+    @tasks.setter
+    def tasks(self, tasks: Lines) -> None:
+        self._tasks = tasks
+        if self.takes_lines:
+            self._handler.tasks = tasks
+
+    def __getitem__(self, taskid: int) -> str:
+        try:
+            return str(self._handler[taskid])
+        except IndexError:  # it made something of each line when it was made: that line was not there yet
+            self._handler = self._make()
+            self.tasks = self._tasks
+            return str(self._handler[taskid])
+
+
+def _is_list_of_texts(handler: Any) -> bool:
+    own = vars(handler).get("tasks") if hasattr(handler, "__dict__") else None
+    return isinstance(own, list) and all(isinstance(text, str) for text in own)

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from taskfarmer_mpi.errors import OptionError, UserError
-from taskfarmer_mpi.workdir import open_file
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +61,7 @@ _OURS = {
     "taskfarmer.runners.BasicRunner": "taskfarmer_mpi.runners.BasicRunner",
     "taskfarmer.runners.ShifterRunner": "taskfarmer_mpi.containers.ShifterRunner",
     "taskfarmer.task.ListTaskList": "taskfarmer_mpi.tasklist.ListTaskList",
+    "taskfarmer.tasks.ListTaskList": "taskfarmer_mpi.tasklist.ListTaskList",  # as its documentation has it
     "taskfarmer.atlas.TransformTaskList": "taskfarmer_mpi.atlas.TransformTaskList",
     "taskfarmer.atlas.AthenaTaskList": "taskfarmer_mpi.atlas.AthenaTaskList",
 }
@@ -109,40 +109,78 @@ def find(kind: Kind, name: str) -> Definition:
     UserError
         If there is none, or it cannot be read, or others could have written it.
     """
+    files, broken = _read_files(kind)
+    chosen = [file for file in files if name in file.names(kind)]
     if name in kind.built_in:
+        for file in chosen:
+            log.warning("%s: [%s] is left out: this name is built in, so give it another one", file.path, name)
         return Definition(name, kind.built_in[name])
-    found: Definition | None = None
-    names = set(kind.built_in)
-    broken: list[UserError] = []
-    files = ini_files(kind)
-    for path in files:
-        try:
-            config = _parse(path)
-        except UserError as error:
-            broken.append(error)
-            continue
-        names |= {section for section in config.sections() if kind.key in config[section]}
-        if config.has_section(name) and kind.key in config[name]:
-            found = _definition(kind, config[name], path)
-            log.info("%s %r is defined in %s", kind.label, name, path)
-    if found is None:
-        if broken:
-            raise broken[-1]
-        read = ", ".join(map(str, files)) or f"none (*.ini in ~/.pytaskfarmer/{kind.folder} and in {Path.cwd()})"
-        raise UserError(f"unknown {kind.label} {name!r}; known: {', '.join(sorted(names))}; files that were read: {read}")
+    if not chosen:
+        known = sorted({*kind.built_in, *(known for file in files for known in file.names(kind))})
+        read = ", ".join(str(file.path) for file in files)
+        read = read or f"none (*.ini in ~/.pytaskfarmer/{kind.folder} and in {Path.cwd()})"
+        troubles = "".join(f"{trouble}; " for trouble in broken)
+        raise UserError(f"{troubles}unknown {kind.label} {name!r}; known: {', '.join(known)}; files that were read: {read}")
     for trouble in broken:
         log.warning("%s; the file is left out", trouble)
-    _check_trust(Path(found.source))
-    return found
+    for file in chosen:
+        log.info("%s %r is defined in %s", kind.label, name, file.path)
+    chosen[-1].check_trust()
+    return _definition(kind, chosen[-1].config[name], chosen[-1].path)
 
 
-def _parse(path: Path) -> configparser.ConfigParser:
+def _read_files(kind: Kind) -> tuple[list[_IniFile], list[UserError]]:
+    """Read the files that may have definitions of a kind; also return what is wrong with those that cannot be read."""
+    files: list[_IniFile] = []
+    broken: list[UserError] = []
+    for path in ini_files(kind):
+        try:
+            files.append(_IniFile.read(path))
+        except UserError as error:
+            broken.append(error)
+    return files, broken
+
+
+@dataclass(frozen=True, slots=True)
+class _IniFile:
+    """What an INI file says, and who could have written it."""
+
+    path: Path
+    config: configparser.ConfigParser
+    owner: int
+    """Number of the user."""
+    mode: int
+
+    @classmethod
+    def read(cls, path: Path) -> _IniFile:
+        """Read a file; what is no regular file is an error, as a pipe would never end."""
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise UserError(f"{path}: not a file")
+                data = file.read()
+        except OSError as error:
+            raise UserError(f"{path}: cannot read: {error.strerror}") from error
+        return cls(path, _parse(path, data), status.st_uid, status.st_mode)
+
+    def names(self, kind: Kind) -> list[str]:
+        """Return the names that it defines."""
+        return [section for section in self.config.sections() if self.config.has_option(section, kind.key)]
+
+    def check_trust(self) -> None:
+        """Refuse a file that others wrote or could change: it says what code is run."""
+        if self.owner not in (0, os.geteuid()):
+            raise UserError(f"{self.path}: belongs to another user (number {self.owner}): copy it to use its definitions")
+        if self.mode & stat.S_IWOTH:
+            raise UserError(f"{self.path}: everybody can write to this file: chmod o-w it to use its definitions")
+
+
+def _parse(path: Path, data: bytes) -> configparser.ConfigParser:
     config = configparser.ConfigParser()
     config.optionxform = str  # type: ignore[assignment,method-assign]
     try:
-        config.read_string(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read: {error.strerror}") from error
+        config.read_string(data.decode())
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
     except configparser.Error as error:
@@ -161,7 +199,8 @@ def _reason(error: configparser.Error) -> tuple[int, str]:
         return error.lineno or 0, f"option {error.option!r} is there twice in section [{error.section}]"
     if isinstance(error, configparser.ParsingError):
         line, text = error.errors[0]
-        return line, f"neither a section header nor `option = value`: {text.strip()[:60]}"
+        shown = text.strip("'\"").removesuffix("\\n")[:60]  # it is the line as Python writes it
+        return line, f"neither a section header nor `option = value`: {shown!r}"
     return 0, " ".join(str(error).split())
 
 
@@ -173,19 +212,6 @@ def _definition(kind: Kind, section: configparser.SectionProxy, path: Path) -> D
         raise UserError(f"{path}: [{section.name}] {reason}; write %% for a percent sign") from error
     class_path = options.pop(kind.key)
     return Definition(section.name, _OURS.get(class_path, class_path), options, str(path))
-
-
-def _check_trust(path: Path) -> None:
-    """Refuse a definition that others wrote or could change: it says what code is run."""
-    fd = open_file(path.resolve(), os.O_RDONLY)
-    try:
-        status = os.fstat(fd)
-    finally:
-        os.close(fd)
-    if status.st_uid not in (0, os.geteuid()):
-        raise UserError(f"{path}: belongs to another user (number {status.st_uid}): copy it to use its definitions")
-    if status.st_mode & stat.S_IWOTH:
-        raise UserError(f"{path}: everybody can write to this file: chmod o-w it to use its definitions")
 
 
 def load_class(kind: Kind, definition: Definition) -> type[Any]:

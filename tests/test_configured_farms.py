@@ -110,7 +110,7 @@ def test_a_transform_in_a_container_runs_on_all_files(site: Site, environ: dict[
     assert log.startswith("--image\nzlmarshall/atlas-grid-centos7:20191110\n-mcvmfs\n--workdir=")
     refused = site.start(*CTL, "add", site.path / "tasks_workdir", "x.root", environ=environ)
     refused.succeed(30, code=2)
-    assert "TransformTaskList makes its tasks itself" in refused.stderr
+    assert "its tasklist handler makes the tasks itself" in refused.stderr
 
 
 def test_a_missing_input_file_is_told_before_anything_starts(site: Site, environ: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskfarmer_mpi.errors import OptionError, UserError
-from taskfarmer_mpi.plugins import ForeignRunner, make_handler, make_runner
+from taskfarmer_mpi.plugins import ForeignRunner, ListedLines, make_handler, make_runner
 from taskfarmer_mpi.registry import HANDLER, RUNNER, Definition, Kind, build, check_options, find, load_class
 from taskfarmer_mpi.runners import BasicRunner, ExecRunner
 from taskfarmer_mpi.tasklist import ListTaskList
@@ -58,11 +58,14 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_built_in_names_need_no_file(here: Path) -> None:
+def test_built_in_names_need_no_file_and_say_whose_section_is_left_out(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(here / "a.ini", "[default]\nRunner = evil.Class\n")
+    write(here / "broken.ini", "broken\n")
     assert isinstance(make_runner(find(RUNNER, "default")), BasicRunner)
     assert isinstance(make_runner(find(RUNNER, "exec")), ExecRunner)
     assert load_class(HANDLER, find(HANDLER, "default")) is ListTaskList
+    assert len(caplog.messages) == 1
+    assert "a.ini: [default] is left out: this name is built in" in caplog.messages[0]
 
 
 def test_a_definition_has_its_options_with_their_case_and_defaults(here: Path) -> None:
@@ -104,12 +107,23 @@ def test_a_broken_file_that_may_be_the_one_that_is_needed_is_told_by_its_line(he
         find(RUNNER, "two")
 
 
+def test_an_unknown_name_is_told_also_where_files_are_broken(here: Path) -> None:
+    write(here / "a.ini", NAMES)
+    write(here / "b.ini", "broken\n")
+    write(here / "c.ini", "[x]\nwhat\n")
+    reasons = r"b\.ini:1: no section header.*c\.ini:2: neither .*: 'what'; unknown runner 'two'; known: default, exec, one; "
+    with pytest.raises(UserError, match=reasons):
+        find(RUNNER, "two")
+
+
 def test_a_broken_file_that_is_not_needed_is_left_out_with_a_warning(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(here / "a.ini", NAMES)
     write(here / "b.ini", "broken\n")
     (here / "c.ini").write_bytes(b"[x]\ny = \xff\n")
+    (here / "d.ini").mkdir()
+    os.mkfifo(here / "e.ini")
     assert find(RUNNER, "one").class_path == "package.One"
-    assert len(caplog.messages) == 2
+    assert len(caplog.messages) == 4
     assert "b.ini:1:" in caplog.messages[0]
 
 
@@ -131,6 +145,8 @@ def test_classes_of_pytaskfarmer_mean_ours(here: Path) -> None:
     )
     assert load_class(HANDLER, find(HANDLER, "list")) is ListTaskList
     assert load_class(RUNNER, find(RUNNER, "basic")) is BasicRunner
+    write(here / "a.ini", "[list]\nTaskList = taskfarmer.tasks.ListTaskList\n")  # as its README has it
+    assert load_class(HANDLER, find(HANDLER, "list")) is ListTaskList
 
 
 @pytest.mark.parametrize(
@@ -209,9 +225,49 @@ class Lines2:
         return self._items[taskid]
 
 
+class Pairs:
+    """A handler whose tasks are not texts, made from a file when it is made."""
+
+    def __init__(self, path: str, workdir: str) -> None:
+        self.tasks = [tuple(line.split(",")) for line in Path(path).read_text().split()]
+        self.place = workdir
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, taskid: int) -> str:
+        first, second = self.tasks[taskid]
+        return f"{first} and {second}"
+
+
+class Upper(Pairs):
+    """A handler that computes its list."""
+
+    def __init__(self, path: str, workdir: str) -> None:
+        self._lines = Path(path).read_text().split()
+        self.place = workdir
+
+    @property
+    def tasks(self) -> list[tuple[str, ...]]:  # type: ignore[override]
+        return [tuple(line.upper().split(",")) for line in self._lines]
+
+
+@pytest.mark.parametrize(("cls", "commands"), [(Pairs, ["a and 1", "b and 2"]), (Upper, ["A and 1", "B and 2"])])
+def test_a_handler_for_pytaskfarmer_keeps_its_own_kind_of_tasks(tmp_path: Path, cls: type, commands: list[str]) -> None:
+    path = write(tmp_path / "pairs", "a,1\n")
+    handler = make_handler(Definition("x", f"{__name__}.{cls.__name__}"), str(path), "/a/work")
+    handler.tasks = ListedLines(["grown", "later"])
+    assert handler[0] == commands[0]
+    write(path, "a,1\nb,2\n")
+    assert [handler[0], handler[1]] == commands
+    assert not handler.takes_lines
+    with pytest.raises(IndexError):
+        handler[2]
+
+
 def test_any_class_with_items_is_a_handler() -> None:
     handler = make_handler(Definition("x", f"{__name__}.Lines2"), "/a/tasks", "/a/work")
     assert list(handler.tasks) == ["one", "two"]
-    assert (handler.path, handler.takes_lines) == ("/a/tasks", True)
+    assert (handler.path, handler.takes_lines) == ("/a/tasks", False)
     with pytest.raises(UserError, match=r"/a/tasks: Lines2 makes task 1 'a\\nb'; a task is one line"):
         make_handler(Definition("x", f"{__name__}.Lines2", {"bad": "a\nb"}), "/a/tasks", "/a/work")
