@@ -79,10 +79,10 @@ def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int]) -> 
     journal.sync()
     journal.note("giving", ids=ids)  # so that recovery does not ask whether `taken` was completed
     journal.flush()
+    for task_id in ids:
+        _keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
     for path, kept in lists:
         replace_file(path, kept)
-    for task_id in ids:
-        _keep_log(workdir, task_id)
     put_on_stacks(workdir, listed, found.values())
     journal.note("given", ids=ids)
     journal.sync()

@@ -99,6 +99,8 @@ def test_a_retry_that_dies_leaves_what_recovery_puts_right(
             _let_go(path)
     recover(farm, (), 5.0)
     accounted(farm.workdir.path, COMMANDS)
+    for task_id in ids_in(farm.workdir.toprocess):  # the next run starts its log anew
+        assert not farm.workdir.log(task_id).exists()
 
 
 def _let_go(path: Path) -> None:
