@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from taskfarmer_mpi.config import Stored, read_config
 from taskfarmer_mpi.errors import UserError
@@ -50,6 +50,8 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
         If it cannot be read, or the tasklist is not the one for which it was made.
     """
     stored = read_stored(workdir)
+    with suppress(OSError):  # input files that the tasklist names may be relative to it
+        os.chdir(stored.directory)
     handler = make_handler(stored.handler, stored.tasklist, str(workdir.path))
     if len(handler.tasks) < stored.listed or handler.tasks.digest(stored.listed) != stored.digest:
         raise UserError(

@@ -104,7 +104,7 @@ class TableTaskList:
         if len(values) != len(self._names):
             hint = ""
             if self._delimiter.isspace() and len(values) < len(self._names):
-                hint = '; write "" for an empty value at the end of a row'
+                hint = '; write "" for an empty value at an end of a row'
             columns = "1 column" if len(values) == 1 else f"{len(values)} columns"
             raise ValueError(f"the row has {columns}, the header {len(self._names)}{hint}")
         return values
