@@ -189,6 +189,41 @@ def test_what_lies_in_the_current_directory_is_not_imported(site: Site) -> None:
     assert not (site.path / "other").exists()
 
 
+HANDLER_THAT_WRITES = """
+import os
+
+class Writing:
+    def __init__(self, path, workdir):
+        os.mkdir(workdir + '/output')
+        self.tasks = [line.split() for line in open(path)]
+        self.place = workdir + '/output'
+
+    def __len__(self):
+        return len(self.tasks)
+
+    def __getitem__(self, taskid):
+        name, number = self.tasks[taskid]
+        return f'make {name} {self.place}/{number}'
+"""
+
+
+def test_check_shows_the_commands_of_a_handler_that_wants_to_write(site: Site) -> None:
+    (site.path / "writing.py").write_text(HANDLER_THAT_WRITES)
+    (site.path / "a.ini").write_text("[writing]\nTaskList = writing.Writing\n")
+    environ = site.environ(PYTHONPATH=str(site.path), HOME=str(site.path), TMPDIR=str(site.path))
+    tasklist = site.tasklist(["a 1", "b 2"])
+    check = site.start(*CTL, "check", "-t", "writing", tasklist, environ=environ)
+    check.succeed(30)
+    assert f"task 1: make b {site.path}/tasks_workdir/output/2\n" in check.stdout
+    assert not (site.path / "tasks_workdir").exists()
+    assert not list(site.path.glob("taskfarmer-check-*"))
+    tasklist.write_text("a 1\nb\n")
+    check = site.start(*CTL, "check", "-t", "writing", tasklist, environ=environ)
+    check.succeed(30, code=2)
+    assert f"{site.path}/a.ini: [writing]: no command for task 1: ValueError" in check.stderr
+    assert check.stderr.count("\n") == 1
+
+
 def test_check_shows_what_would_be_started_and_leaves_nothing_behind(site: Site, user: dict[str, str]) -> None:
     tasklist = site.tasklist(["echo 'a b' | cat", "/bin/true x", "no_such_program"])
     before = contents(site.path)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from taskfarmer_mpi.arguments import count
@@ -18,7 +20,7 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.filesystem import lock_trouble, mount_of
 from taskfarmer_mpi.locks import lock_paths
 from taskfarmer_mpi.plan import Plan, Request, enter_directory, make_plan
-from taskfarmer_mpi.plugins import make_handler, make_runner
+from taskfarmer_mpi.plugins import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners import Launch, Runner
 from taskfarmer_mpi.tasklist import Handler
 from taskfarmer_mpi.workdir import Workdir
@@ -47,14 +49,26 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("a tasklist is needed, or a --workdir that was used before")
     plan = make_plan(Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner))
     enter_directory(plan)
-    handler = make_handler(plan.handler, plan.tasklist, plan.workdir)
-    runner = make_runner(plan.runner)
     workdir = Workdir(plan.workdir)
-    _check_digest(plan, handler, workdir)
-    for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(handler, runner, arguments.show)):
+    with _place_for(plan) as place:
+        handler = make_handler(plan.handler, plan.tasklist, place)
+        runner = make_runner(plan.runner)
+        _check_digest(plan, handler, workdir)
+        commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
+    for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(commands, runner)):
         print(line)
     troubles = list(_describe_locks(workdir))
     return 1 if any(troubles) else 0
+
+
+@contextmanager
+def _place_for(plan: Plan) -> Iterator[str]:
+    """Yield a work directory for the handler; one for PyTaskFarmer may want to write there, and gets a stand-in."""
+    if not is_foreign(plan.handler) or os.path.isdir(plan.workdir):
+        yield plan.workdir
+        return
+    with tempfile.TemporaryDirectory(prefix="taskfarmer-check-") as folder:
+        yield folder
 
 
 def _check_digest(plan: Plan, handler: Handler, workdir: Workdir) -> None:
@@ -88,9 +102,18 @@ def _nearest(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.is_dir())
 
 
-def _describe_commands(handler: Handler, runner: Runner, count: int) -> Iterator[str]:
+def _first_commands(handler: Handler, count: int, plan: Plan) -> Iterator[str]:
     for task_id in range(min(count, len(handler.tasks))):
-        command = handler[task_id]
+        try:
+            yield handler[task_id]
+        except Exception as error:  # a user's handler may fail with one task
+            raise UserError(
+                f"{plan.handler.place}: no command for task {task_id}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _describe_commands(commands: list[str], runner: Runner) -> Iterator[str]:
+    for task_id, command in enumerate(commands):
         yield f"task {task_id}: {_shorten(command)}"
         yield f"    {_describe_launch(runner.launch(command))}"
 
