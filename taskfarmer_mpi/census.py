@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.journal import JournalReader, open_journals
+from taskfarmer_mpi.journal import OpenJournals
 from taskfarmer_mpi.lists import give_back_tasks, ids_in
 from taskfarmer_mpi.task import Task
 from taskfarmer_mpi.workdir import read_file
@@ -40,12 +40,15 @@ def take_census(farm: Farm, patience: float) -> Census:
     """
     with farm.lock.held(patience):
         lists = _read_lists(farm)
-    census = _count(farm, lists, [])
+    census = _count(farm, lists, set())
     if not census.lost:
         return census
-    journals = _read_journals(farm)  # the long way, without the lock; what comes after is short
+    journals = OpenJournals(farm.workdir.farmers)
+    journals.advance()  # the long way, without the lock; what comes after is short
     with farm.lock.held(patience):
-        return _count(farm, _read_lists(farm), _read_journals(farm, journals))
+        lists = _read_lists(farm)
+        journals.advance()
+        return _count(farm, lists, journals.held())
 
 
 _Lists = list[tuple[int, bytes]]
@@ -64,22 +67,11 @@ def _read_lists(farm: Farm) -> _Lists:
     return [(place, read_file(path) or b"") for place, path in places]
 
 
-def _read_journals(farm: Farm, known: list[JournalReader] | None = None) -> list[JournalReader]:
-    """Return the journals of farmers that may have tasks in their hands, read to their ends."""
-    readers = {reader.path: reader for reader in known or ()}
-    journals = [readers.get(path) or JournalReader(path) for path in open_journals(farm.workdir.farmers)]
-    for journal in journals:
-        journal.advance()
-    return journals
-
-
-def _count(farm: Farm, lists: _Lists, journals: list[JournalReader]) -> Census:
+def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:
     where = bytearray(len(farm.book))
-    for journal in journals:
-        if journal.state is not None:
-            for task_id in (*journal.state.held, *journal.state.ended):
-                if task_id < len(where):
-                    where[task_id] = _HELD
+    for task_id in held:
+        if task_id < len(where):
+            where[task_id] = _HELD
     for place, data in lists:
         for task_id in ids_in(data):
             if task_id < len(where):
@@ -103,7 +95,11 @@ def reclaim(farm: Farm, patience: float) -> list[int]:
 
     Only a user can know that no plain PyTaskFarmer is at work on them any more.
     """
+    journals = OpenJournals(farm.workdir.farmers)
+    journals.advance()
     with farm.lock.held(patience):
-        lost = _count(farm, _read_lists(farm), _read_journals(farm)).lost
+        lists = _read_lists(farm)
+        journals.advance()
+        lost = _count(farm, lists, journals.held()).lost
         give_back_tasks(farm, [Task(task_id, farm.book[task_id]) for task_id in lost])
     return lost

@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -276,15 +276,36 @@ def all_journals(folder: Path) -> list[Path]:
     return [journals[name] for name in sorted(journals)]  # names begin with the time of birth
 
 
+class OpenJournals:
+    """The journals of farmers that may have tasks in their hands, dead ones included, followed as they grow.
+
+    The first `advance` takes long where journals are; so it comes before the lock is taken, and another one after.
+    """
+
+    def __init__(self, folder: Path, without: Collection[Path] = ()) -> None:
+        """Begin to follow the journals of a folder, without some of them."""
+        self._folder = folder
+        self._without = without
+        self._readers: dict[Path, JournalReader] = {}
+
+    def advance(self) -> None:
+        """Take in what was written, also by farmers that were born meanwhile; those that left have nothing any more."""
+        paths = [path for path in open_journals(self._folder) if path not in self._without]
+        self._readers = {path: self._readers.get(path) or JournalReader(path) for path in paths}
+        for reader in self._readers.values():
+            reader.advance()
+
+    def held(self) -> set[int]:
+        """Return the tasks in their hands."""
+        states = [reader.state for reader in self._readers.values() if reader.state is not None]
+        return {task_id for state in states for task_id in (*state.held, *state.ended)}
+
+
 def held_tasks(folder: Path) -> set[int]:
     """Return the tasks in the hands of farmers, dead ones included, by their journals."""
-    held: set[int] = set()
-    for path in open_journals(folder):
-        reader = JournalReader(path)
-        reader.advance()
-        if reader.state is not None:
-            held |= reader.state.held | reader.state.ended.keys()
-    return held
+    journals = OpenJournals(folder)
+    journals.advance()
+    return journals.held()
 
 
 def close_journal(path: Path) -> None:

@@ -21,6 +21,7 @@ from taskfarmer_mpi.journal import (
     Journal,
     JournalReader,
     JournalState,
+    OpenJournals,
     append_record,
     close_journal,
     open_journals,
@@ -155,16 +156,16 @@ def _has_tasks(path: Path) -> bool:
 
 def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
     """Bring the tasks of dead farmers to where they belong."""
-    others = _Others({farmer.reader.path for farmer in dead})
+    others = OpenJournals(farm.workdir.farmers, {farmer.reader.path for farmer in dead})
     recorded = Recorded(farm)
     for farmer in dead:
         farmer.reader.advance()
-    others.advance(farm)
+    others.advance()
     recorded.advance()  # the long way, without the lock; what comes after is short
     with farm.lock.held(patience):
         farm.book.advance()
         recorded.advance()
-        others.advance(farm)
+        others.advance()
         present = [farmer for farmer in dead if farmer.reader.path.exists()]  # the others left before they were seized
         settled = [farmer for farmer in present if _is_known(farm, farmer)]
         states = [farmer.state for farmer in settled if farmer.state is not None]
@@ -185,25 +186,6 @@ def _is_known(farm: Farm, farmer: _Dead) -> bool:
     """Whether all its tasks are tasks of this work directory."""
     state = farmer.state
     return state is None or all(task_id < len(farm.book) for task_id in (*state.held, *state.ended))
-
-
-class _Others:
-    """The journals of all farmers but the dead ones, followed as they grow."""
-
-    def __init__(self, dead: set[Path]) -> None:
-        self._dead = dead
-        self._readers: dict[Path, JournalReader] = {}
-
-    def advance(self, farm: Farm) -> None:
-        """Take in what was written, also by farmers that were born meanwhile."""
-        for path in open_journals(farm.workdir.farmers):
-            if path not in self._dead:
-                self._readers.setdefault(path, JournalReader(path)).advance()
-
-    def held(self) -> set[int]:
-        """Return the tasks in their hands."""
-        states = [reader.state for reader in self._readers.values() if reader.state is not None]
-        return {task_id for state in states for task_id in (*state.held, *state.ended)}
 
 
 def _record(farm: Farm, states: list[JournalState], recorded: bytearray) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
 
-from taskfarmer_mpi.journal import Journal, held_tasks
-from taskfarmer_mpi.lists import ids_in, parse_task, put_on_stacks, split_line
+from taskfarmer_mpi.journal import Journal, OpenJournals
+from taskfarmer_mpi.lists import ids_in, parse_task, put_on_stacks
 from taskfarmer_mpi.locks import WorkLock
 from taskfarmer_mpi.task import Task
 from taskfarmer_mpi.workdir import Workdir, read_file, replace_file
 
 BATCH = 500
 """How many tasks are moved while the lock is held once: PyTaskFarmer waits for it for 10 s only."""
+_ID = re.compile(rb"^(\d{1,18}) [^\n]*\n", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -55,23 +59,62 @@ def retry_tasks(
         with lock.held(patience):
             ids = set(ids_in(read_file(workdir.failed) or b""))
     result = Retried()
+    journals = OpenJournals(workdir.farmers)
     waiting = iter(sorted(set(ids)))
     while batch := set(islice(waiting, BATCH)):
+        journals.advance()  # the long way, without the lock; what comes after is short
+        scans = [_scan(path, batch) for path in (workdir.finished, workdir.failed)]
         with lock.held(patience):
-            moved = _move(workdir, journal, listed, batch - held_tasks(workdir.farmers))
+            journals.advance()
+            moved = _move(workdir, journal, listed, batch - journals.held(), scans)
         result.tasks += moved
         result.not_ended += sorted(batch - set(moved))
     return result
 
 
-def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int]) -> list[int]:
+class _Scan(NamedTuple):
+    """Where some tasks are in a list."""
+
+    path: Path
+    data: bytes
+    """Its whole lines."""
+    places: list[tuple[int, int]]
+    """Start and end of these tasks' lines."""
+
+    def tasks(self, wanted: Collection[int]) -> dict[tuple[int, int], Task]:
+        """Return those tasks that are wanted, by place."""
+        tasks = {(start, end): parse_task(self.data[start : end - 1]) for start, end in self.places}
+        return {place: task for place, task in tasks.items() if task is not None and task.id in wanted}
+
+    def without(self, places: Iterable[tuple[int, int]]) -> bytes:
+        """Return the list without the lines in some places, which are in order."""
+        kept = []
+        position = 0
+        for start, end in places:
+            kept.append(self.data[position:start])
+            position = end
+        return b"".join([*kept, self.data[position:]])
+
+
+def _scan(path: Path, wanted: Collection[int], before: _Scan | None = None) -> _Scan:
+    """Find tasks in a list; what was scanned before and is the same still is not looked at again."""
+    data = read_file(path) or b""
+    data = data[: data.rfind(b"\n") + 1]
+    if before is None or not data.startswith(before.data):
+        before = _Scan(path, b"", [])
+    places = [match.span() for match in _ID.finditer(data, len(before.data)) if int(match[1]) in wanted]
+    return _Scan(path, data, before.places + places)
+
+
+def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int], scans: list[_Scan]) -> list[int]:
     found: dict[int, Task] = {}
     lists = []
-    for path in (workdir.finished, workdir.failed):
-        kept, taken = _split(read_file(path) or b"", wanted)
-        found |= {task.id: task for task in taken}
+    for before in scans:
+        scan = _scan(before.path, wanted, before)
+        taken = scan.tasks(wanted)
+        found |= {task.id: task for task in taken.values()}
         if taken:
-            lists.append((path, kept))
+            lists.append((scan.path, scan.without(taken)))
     if not found:
         return []
     ids = sorted(found)
@@ -87,15 +130,6 @@ def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int]) -> 
     journal.note("given", ids=ids)
     journal.sync()
     return ids
-
-
-def _split(data: bytes, wanted: set[int]) -> tuple[bytes, list[Task]]:
-    """Return a list without some tasks, and those tasks; a torn last line is cut off."""
-    lines = data.split(b"\n")[:-1]
-    taken = [task for task in map(parse_task, lines) if task is not None and task.id in wanted]
-    if not taken:
-        return data, []
-    return b"".join(line + b"\n" for line in lines if split_line(line)[0] not in wanted), taken
 
 
 def _keep_log(workdir: Workdir, task_id: int) -> None:

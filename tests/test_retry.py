@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from fakes import Hand, ids_in, make_farm
 from helpers import Process, Site, accounted, is_alive, settled, slices, wait_for
 
 from taskfarmer_mpi.farm import Farm
+from taskfarmer_mpi.journal import OpenJournals
 from taskfarmer_mpi.lists import Recorded, append_tasks
 from taskfarmer_mpi.recovery import recover
 from taskfarmer_mpi.reopen import hands
-from taskfarmer_mpi.retry import Retried, retry_tasks
+from taskfarmer_mpi.retry import Retried, _Scan, _scan, retry_tasks
 from taskfarmer_mpi.task import Task
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
@@ -66,6 +68,32 @@ def test_a_failed_task_that_a_dead_farmer_may_record_again_is_left_alone(tmp_pat
     hand.end(1, 1)
     hand.die()
     assert retry(farm).not_ended == [1]
+
+
+def test_long_lists_and_journals_are_read_before_others_have_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = farm_with_outcomes(tmp_path)
+    looks: list[tuple[str, bool]] = []
+
+    def scan(path: Path, wanted: Collection[int], before: _Scan | None = None) -> _Scan:
+        looks.append((path.name, farm.lock.is_held))
+        if farm.lock.is_held:
+            assert before is not None
+        else:
+            append_tasks(farm.workdir.failed, [Task(5, farm.book[5])])  # meanwhile another task fails
+        return _scan(path, wanted, before)
+
+    def advance(journals: OpenJournals) -> None:
+        looks.append(("journals", farm.lock.is_held))
+        follow(journals)
+
+    follow = OpenJournals.advance
+    monkeypatch.setattr(OpenJournals, "advance", advance)
+    monkeypatch.setattr("taskfarmer_mpi.retry._scan", scan)
+    assert retry(farm, [0, 3, 5]).tasks == [0, 3, 5]
+    assert looks == [(name, held) for held in (False, True) for name in ("journals", "finished", "failed")]
+    assert (ids_in(farm.workdir.finished), ids_in(farm.workdir.failed)) == ([4], [1, 2])
 
 
 def test_an_older_log_keeps_its_name(tmp_path: Path) -> None:
@@ -140,11 +168,18 @@ def test_failed_tasks_are_retried_while_a_farm_runs(site: Site) -> None:
     assert sorted(runs) == sorted([*range(90), *range(10)])
 
 
-def test_a_retry_with_a_bad_id_says_what_is_allowed(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("task_id", "words"),
+    [
+        ("5-3", "'5-3' is not the ID of a task or a range"),
+        ("0-99999999999999", "there is no task 99999999999999; it has 1 task"),
+    ],
+)
+def test_a_retry_with_a_bad_id_says_what_is_allowed(site: Site, task_id: str, words: str) -> None:
     site.farm(site.tasklist(["true"])).succeed(30)
-    process = site.start(*CTL, "retry", site.path / "tasks_workdir", "5-3")
+    process = site.start(*CTL, "retry", site.path / "tasks_workdir", task_id)
     process.succeed(30, code=2)
-    assert "'5-3' is not the ID of a task or a range" in process.stderr
+    assert words in process.stderr
 
 
 def test_what_is_no_work_directory_is_told_in_one_line(site: Site) -> None:

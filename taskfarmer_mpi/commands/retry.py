@@ -13,7 +13,7 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.retry import Retried, retry_tasks
 from taskfarmer_mpi.summary import shorten, tasks
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.workdir import Workdir, read_file
 
 HELP = "put failed tasks back on the list"
 
@@ -37,6 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Move the tasks and say which."""
     workdir = Workdir.existing(arguments.workdir)
     stored = read_stored(workdir)
+    count = stored.listed + (read_file(workdir.tasks_added) or b"").count(b"\n")
+    for part in arguments.ids:
+        if part[-1] >= count:
+            raise UserError(f"{workdir.path}: there is no task {part[-1]}; it has {count} tasks, from 0 on")
     ids = {task_id for part in arguments.ids for task_id in part} if arguments.ids else None
     lock = open_lock(workdir, os.environ)
     try:
@@ -50,6 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _report(result: Retried) -> int:
     if result.not_ended:
         shown = shorten(result.not_ended)
-        print(f"left alone, as they have not ended, or do not exist: {shown}")
+        print(f"left alone, as they have not ended: {shown}")
     print(f"back on the list: {tasks(len(result.tasks))}{': ' if result.tasks else ''}{shorten(result.tasks)}")
     return 0 if not result.not_ended else 2
