@@ -15,8 +15,8 @@ from pathlib import Path
 from taskfarmer_mpi.book import Origin, encode_added
 from taskfarmer_mpi.errors import LockBusyError, UserError
 from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.journal import held_tasks
-from taskfarmer_mpi.lists import append_lines, give_back_tasks, ids_in
+from taskfarmer_mpi.journal import OpenJournals
+from taskfarmer_mpi.lists import Recorded, append_lines, give_back_tasks, ids_in
 from taskfarmer_mpi.task import Task
 from taskfarmer_mpi.tasklist import Lines
 from taskfarmer_mpi.workdir import open_file, read_file
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_TIME = 1.0
 """How long a tasklist must stay as it is before its new lines are read [s]: somebody may be writing it."""
+BATCH = 20_000
+"""How many tasks are added while the lock is held once: PyTaskFarmer waits for it for 10 s only."""
 LOCK_PATIENCE = 1.0
 """How long to wait for the lock before trying again later [s]."""
 
@@ -41,34 +43,74 @@ def add_tasks(farm: Farm, texts: Sequence[bytes], origin: Origin) -> range:
 
 
 def add_appended(farm: Farm, lines: Lines) -> range:
-    """Add the tasks that a tasklist has now and had not before; the lock is held. Return their IDs."""
+    """Add the tasks that a tasklist has now and had not before, `BATCH` at most; the lock is held. Return their IDs."""
     farm.book.advance()
     known = farm.book.listed + len(farm.book.appended)
-    added = add_tasks(farm, [lines.raw(number) for number in range(known, len(lines))], Origin.LINE)
+    texts = [lines.raw(number) for number in range(known, min(len(lines), known + BATCH))]
+    added = add_tasks(farm, texts, Origin.LINE)
     if added:
         log.info("%d tasks were appended to %s", len(added), farm.handler.path)
     return added
 
 
-def give_back_forgotten(farm: Farm, seen: bytearray) -> None:
-    """Put tasks on their stack that an addition which was cut short has left on no list; the lock is held.
+def add_all_appended(farm: Farm, lines: Lines, patience: float) -> int:
+    """Add the tasks that a tasklist has now and had not before, the lock not held; return how many.
 
     Parameters
     ----------
     farm
         The farm.
-    seen
-        A flag for each task that was on a list a moment ago; those beyond its end were added since.
+    lines
+        The tasklist, which begins with the tasks of the farm that are from it.
+    patience
+        How long to wait for the lock, each time [s].
+
+    Raises
+    ------
+    LockBusyError
+        If others hold it all that time; some tasks may have been added.
     """
-    if seen.find(0, farm.book.listed) < 0:
-        return
-    workdir = farm.workdir
-    paths = (workdir.added, workdir.finished, workdir.failed)
-    known = held_tasks(workdir.farmers).union(*(ids_in(read_file(path) or b"") for path in paths))
-    forgotten = [Task(i, farm.book[i]) for i in range(farm.book.listed, len(farm.book)) if i not in known]
-    if forgotten:
-        log.info("%d tasks had been added, but were on no list", len(forgotten))
-        give_back_tasks(farm, forgotten)
+    count = 0
+    while True:
+        with farm.lock.held(patience):
+            added = add_appended(farm, lines)
+        count += len(added)
+        if len(added) < BATCH:
+            return count
+
+
+class ForgottenTasks:
+    """Tasks that an addition which was cut short may have left on no list."""
+
+    def __init__(self, farm: Farm, seen: bytearray) -> None:
+        """Look for them, without the lock.
+
+        Parameters
+        ----------
+        farm
+            The farm.
+        seen
+            A flag for each task that was on a list a moment ago.
+        """
+        self._farm = farm
+        self._ids = [task_id for task_id in range(farm.book.listed, len(seen)) if not seen[task_id]]
+        self._journals = OpenJournals(farm.workdir.farmers)
+        self._recorded = Recorded(farm)
+        self._advance()
+
+    def _advance(self) -> None:
+        if self._ids:
+            self._journals.advance()
+            self._recorded.advance()
+
+    def give_back(self) -> None:
+        """Put those on their stack that are nowhere; the lock is held."""
+        self._advance()  # what came meanwhile
+        known = self._journals.held().union(ids_in(read_file(self._farm.workdir.added) or b"") if self._ids else ())
+        forgotten = [i for i in self._ids if i not in known and not self._recorded.flags[i]]
+        if forgotten:
+            log.info("%d tasks had been added, but were on no list", len(forgotten))
+            give_back_tasks(self._farm, [Task(task_id, self._farm.book[task_id]) for task_id in forgotten])
 
 
 class TasklistWatch:
@@ -129,7 +171,7 @@ class TasklistWatch:
         if self._clock() - self._pending_since < SETTLE_TIME:
             return False
         try:
-            is_added = bool(self._add())
+            is_added = self._add()
         except LockBusyError:
             return False
         except (UserError, OSError) as error:
@@ -138,19 +180,20 @@ class TasklistWatch:
         self._read = state
         return is_added
 
-    def _add(self) -> range:
+    def _add(self) -> bool:
         if not _ends_with_newline(self._path):
             log.warning("%s: its last line has no end yet; the farm goes on with the tasks that it has", self._path)
-            return range(0)
+            return False
         lines = self._reread()
         book = self._farm.book
-        is_same = len(lines) >= book.listed and lines.digest(book.listed) == self._digest
+        first = book.listed
+        is_same = len(lines) >= first and lines.digest(first) == self._digest
         with self._farm.lock.held(LOCK_PATIENCE):
             book.advance()
-            first = book.listed
-            if not is_same or [lines.raw(i) for i in range(first, len(lines))][: len(book.appended)] != book.appended:
-                raise UserError(f"{self._path}: changed otherwise than by lines appended at its end")
-            return add_appended(self._farm, lines)
+        count = min(len(book.appended), len(lines) - first)
+        if not is_same or [lines.raw(i) for i in range(first, first + count)] != book.appended:
+            raise UserError(f"{self._path}: changed otherwise than by lines appended at its end")
+        return add_all_appended(self._farm, lines, LOCK_PATIENCE) > 0
 
 
 def file_state(path: Path) -> tuple[int, ...]:

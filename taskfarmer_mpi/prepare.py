@@ -16,7 +16,7 @@ from pathlib import Path
 from taskfarmer_mpi.config import Stored, encode_config, parse_config
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.growth import add_appended, give_back_forgotten
+from taskfarmer_mpi.growth import ForgottenTasks, add_all_appended
 from taskfarmer_mpi.journal import held_tasks
 from taskfarmer_mpi.lists import split_line
 from taskfarmer_mpi.workdir import Workdir, read_file, replace_file, temporary_file, write_all
@@ -52,6 +52,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         farm = Farm.of(farm.workdir, farm.lock, farm.handler, None if stored is None else stored.listed)
         checked = _check(farm, stored, lists)
         config = stored or replace(wanted, listed=farm.book.listed, digest=farm.book.lines.digest(farm.book.listed))
+        forgotten = ForgottenTasks(farm, checked.seen)
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
                 _write_to_do(fd, farm, checked.recorded)
@@ -66,9 +67,9 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
                     _drop_done(farm.workdir.added, lists.added, checked.recorded)
                 if stored is None:
                     replace_file(farm.workdir.config, encode_config(config))
-                add_appended(farm, farm.book.lines)
-                give_back_forgotten(farm, checked.seen)
-                return farm
+                forgotten.give_back()
+        add_all_appended(farm, farm.book.lines, patience)
+        return farm
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ def test_a_transform_in_a_container_runs_on_all_files(site: Site, environ: dict[
     assert {path.name: path.read_text() for path in output.iterdir()} == {f"RDO.{i}.root": names[i] for i in range(3)}
     log = (site.path / "tasks_workdir" / "logs" / "log_0").read_text()
     assert log.startswith("--image\nzlmarshall/atlas-grid-centos7:20191110\n-mcvmfs\n--workdir=")
+    reclaim = site.start(*CTL, "reclaim", site.path / "tasks_workdir", environ=environ, cwd=Path("/"))
+    reclaim.succeed(30)  # its input files have relative names
     refused = site.start(*CTL, "add", site.path / "tasks_workdir", "x.root", environ=environ)
     refused.succeed(30, code=2)
     assert "its tasklist handler makes the tasks itself" in refused.stderr

@@ -41,6 +41,28 @@ def test_a_damaged_file_of_added_tasks_is_told_by_its_line(tmp_path: Path, damag
         farm.book.advance()
 
 
+def test_many_lines_are_added_in_parts_so_that_others_get_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    parts: list[int] = []
+
+    def add(farm: Farm, texts: list[bytes], origin: Origin) -> range:
+        parts.append(len(texts))
+        return add_tasks(farm, texts, origin)
+
+    monkeypatch.setattr("taskfarmer_mpi.growth.BATCH", 2)
+    monkeypatch.setattr("taskfarmer_mpi.growth.add_tasks", add)
+    clock = Clock()
+    watcher = watch(farm, clock)
+    append(farm, "d\ne\nf\ng\n")
+    watcher.look()
+    clock.now += SETTLE_TIME
+    assert watcher.look()
+    assert parts == [2, 2, 0]
+    farm = make_farm(tmp_path, [*farm.book, *"hij"])
+    assert parts == [2, 2, 0, 2, 1]
+    assert list(farm.book) == list("abcdefghij")
+
+
 def test_a_torn_line_is_no_task_yet_and_is_cut_off_by_the_next_addition(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     farm.workdir.tasks_added.write_bytes(b"3 added d\n4 added e")

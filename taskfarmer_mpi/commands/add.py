@@ -12,7 +12,7 @@ from pathlib import Path
 from taskfarmer_mpi.arguments import add_workdir
 from taskfarmer_mpi.book import Origin
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.growth import add_tasks, check_texts
+from taskfarmer_mpi.growth import BATCH, add_tasks, check_texts
 from taskfarmer_mpi.history import FarmerState, read_histories
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, reopen_farm
 from taskfarmer_mpi.summary import tasks
@@ -20,8 +20,6 @@ from taskfarmer_mpi.tasklist import read_task_lines
 from taskfarmer_mpi.workdir import Workdir
 
 HELP = "add tasks"
-BATCH = 50_000
-"""How many tasks are added while the lock is held once."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
