@@ -175,7 +175,8 @@ class TasklistWatch:
         except LockBusyError:
             return False
         except (UserError, OSError) as error:
-            log.warning("%s; the farm goes on with the tasks that it has", error)
+            reason = f"{self._path}: cannot read: {error.strerror}" if isinstance(error, OSError) else error
+            log.warning("%s; the farm goes on with the tasks that it has", reason)
             is_added = False
         self._read = state
         return is_added
@@ -187,7 +188,7 @@ class TasklistWatch:
         lines = self._reread()
         book = self._farm.book
         first = book.listed
-        is_same = len(lines) >= first and lines.digest(first) == self._digest
+        is_same = lines.begins_with(first, self._digest)
         with self._farm.lock.held(LOCK_PATIENCE):
             book.advance()
         count = min(len(book.appended), len(lines) - first)

@@ -107,7 +107,7 @@ class _Checked:
 def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
     """Check all lists against the tasklist."""
     workdir = farm.workdir
-    is_same = stored is not None and _is_same(farm, stored)
+    is_same = stored is not None and farm.book.lines.begins_with(stored.listed, stored.digest)
     if stored is not None:
         farm.book.advance()
     changes: list[str] = []
@@ -125,11 +125,6 @@ def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
         raise UserError(_describe(farm, changes))
     _check_appended(farm)
     return _Checked(recorded, seen, has_done_tasks)
-
-
-def _is_same(farm: Farm, stored: Stored) -> bool:
-    lines = farm.book.lines
-    return stored.listed <= len(lines) and stored.digest == lines.digest(stored.listed)
 
 
 def _check_appended(farm: Farm) -> None:

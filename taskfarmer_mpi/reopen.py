@@ -53,7 +53,7 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
     with suppress(OSError):  # input files that the tasklist names may be relative to it
         os.chdir(stored.directory)
     handler = make_handler(stored.handler, stored.tasklist, str(workdir.path))
-    if len(handler.tasks) < stored.listed or handler.tasks.digest(stored.listed) != stored.digest:
+    if not handler.tasks.begins_with(stored.listed, stored.digest):
         raise UserError(
             f"{stored.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made"
         )

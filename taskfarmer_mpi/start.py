@@ -111,6 +111,8 @@ class Start:
 
     def _come_after(self, plan: Plan) -> WorkLock:
         self._open_farm(plan)
+        if not self.farm.book.lines.begins_with(self.farm.book.listed, plan.digest):
+            raise UserError(f"{plan.tasklist}: not as rank 0 has read it; leave it as it is while a job begins")
         self._take_life()
         return self.lock
 

@@ -60,6 +60,10 @@ class Lines(Sequence[str]):
             sha.update(b"\n".join(lines) + b"\n")
         return sha.hexdigest()
 
+    def begins_with(self, count: int, digest: str) -> bool:
+        """Whether its first `count` texts are there and have this digest."""
+        return count <= len(self) and self.digest(count) == digest
+
 
 class TaskLines(Lines):
     """The task lines of a tasklist, kept as one block of bytes and two arrays of offsets.

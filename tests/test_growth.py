@@ -138,19 +138,25 @@ def test_the_watch_takes_new_lines_once_nobody_writes_any_more(tmp_path: Path) -
     assert list(farm.book)[3:] == ["d", "ee"]
 
 
-@pytest.mark.parametrize("text", ["a\nb\nC\n", "a\n", "a\nb\nc\nd"], ids=["changed", "shorter", "no_end"])
+@pytest.mark.parametrize("text", ["a\nb\nC\n", "a\n", "a\nb\nc\nd", ""], ids=["changed", "shorter", "no_end", "directory"])
 def test_the_watch_leaves_any_other_change_alone_and_says_so(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     clock = Clock()
     watcher = watch(farm, clock)
-    Path(farm.handler.path).write_text(text)
+    path = Path(farm.handler.path)
+    if text:
+        path.write_text(text)
+    else:
+        path.unlink()
+        path.mkdir()
     watcher.look()
     clock.now += SETTLE_TIME
     assert not watcher.look()
     assert watcher.is_quiet
     assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{path}: ")
     assert len(farm.book) == 3
 
 

@@ -189,6 +189,29 @@ def test_what_lies_in_the_current_directory_is_not_imported(site: Site) -> None:
     assert not (site.path / "other").exists()
 
 
+HANDLER_THAT_DIFFERS = """
+import os
+from taskfarmer_mpi.tasklist import ListTaskList, TaskLines
+
+class Differing(ListTaskList):
+    def __init__(self, path, workdir):
+        super().__init__(path, workdir)
+        if os.environ.get('PMI_RANK', os.environ.get('OMPI_COMM_WORLD_RANK')) == '1':
+            self.tasks = TaskLines(b'echo ran > ran')
+"""
+
+
+def test_a_rank_that_reads_another_tasklist_ends_the_job_before_it_began(site: Site) -> None:
+    (site.path / "differing.py").write_text(HANDLER_THAT_DIFFERS)
+    (site.path / "a.ini").write_text("[differing]\nTaskList = differing.Differing\n")
+    environ = site.environ(PYTHONPATH=str(site.path), HOME=str(site.path))
+    farm = site.farm("-t", "differing", site.tasklist(["touch ran"] * 9), ranks=2, environ=environ)
+    farm.succeed(60, code=2)
+    assert f"{site.path}/tasks: not as rank 0 has read it" in farm.stderr
+    assert "Traceback" not in farm.stderr
+    assert not (site.path / "ran").exists()
+
+
 HANDLER_THAT_WRITES = """
 import os
 

@@ -73,9 +73,7 @@ def _place_for(plan: Plan) -> Iterator[str]:
 
 def _check_digest(plan: Plan, handler: Handler, workdir: Workdir) -> None:
     stored = read_config(workdir)
-    if stored is None:
-        return
-    if len(handler.tasks) < stored.listed or handler.tasks.digest(stored.listed) != stored.digest:
+    if stored is not None and not handler.tasks.begins_with(stored.listed, stored.digest):
         raise UserError(
             f"{plan.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made;"
             " only lines appended at the end are allowed"
