@@ -123,8 +123,8 @@ def find(kind: Kind, name: str) -> Definition:
         raise UserError(f"{troubles}unknown {kind.label} {name!r}; known: {', '.join(known)}; files that were read: {read}")
     for trouble in broken:
         log.warning("%s; the file is left out", trouble)
-    for file in chosen:
-        log.info("%s %r is defined in %s", kind.label, name, file.path)
+    outweighed = f", which outweighs {', '.join(str(file.path) for file in chosen[:-1])}" if len(chosen) > 1 else ""
+    log.info("%s %r is defined in %s%s", kind.label, name, chosen[-1].path, outweighed)
     chosen[-1].check_trust()
     return _definition(kind, chosen[-1].config[name], chosen[-1].path)
 

@@ -75,12 +75,17 @@ def test_a_definition_has_its_options_with_their_case_and_defaults(here: Path) -
 
 
 @pytest.mark.parametrize(("kind", "folder"), [(RUNNER, "runners.d"), (HANDLER, "tasklists.d")])
-def test_later_files_win_and_the_current_directory_is_last(here: Path, kind: Kind, folder: str) -> None:
+def test_later_files_win_and_the_current_directory_is_last(
+    here: Path, kind: Kind, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     home = here.parent / "home" / ".pytaskfarmer" / folder
     write(home / "a.ini", f"[x]\n{kind.key} = p.A\n[y]\n{kind.key} = p.A\n[z]\n{kind.key} = p.A\n")
     write(home / "b.ini", f"[y]\n{kind.key} = p.B\n[z]\n{kind.key} = p.B\n")
     write(here / "a.ini", f"[z]\n{kind.key} = p.C\n")
     assert [find(kind, name).class_path for name in "xyz"] == ["p.A", "p.B", "p.C"]
+    assert caplog.messages[0] == f"{kind.label} 'x' is defined in {home / 'a.ini'}"
+    assert caplog.messages[1] == f"{kind.label} 'y' is defined in {home / 'b.ini'}, which outweighs {home / 'a.ini'}"
 
 
 def test_an_unknown_name_is_told_with_the_known_ones_and_the_files(here: Path) -> None:
