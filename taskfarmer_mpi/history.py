@@ -76,6 +76,10 @@ class FarmerHistory:
     """By rank 0's clock [s since the epoch]."""
     state: FarmerState
 
+    def state_now(self) -> FarmerState:
+        """Look at its locks again."""
+        return _state(self.path, self.identity)
+
     def records(self) -> Iterator[Record]:
         """Yield the records after the first one, with the times as the farmer's own clock had them."""
         records = read_records(self.path)

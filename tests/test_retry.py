@@ -10,7 +10,9 @@ import pytest
 from fakes import Hand, ids_in, make_farm
 from helpers import Process, Site, accounted, is_alive, settled, slices, wait_for
 
+from taskfarmer_mpi.commands.stop import _wait_for_end
 from taskfarmer_mpi.farm import Farm
+from taskfarmer_mpi.history import read_histories
 from taskfarmer_mpi.journal import OpenJournals
 from taskfarmer_mpi.lists import Recorded, append_tasks
 from taskfarmer_mpi.recovery import recover
@@ -229,6 +231,19 @@ def test_drain_lets_running_tasks_end(site: Site) -> None:
     assert 4 <= len(lists.finished) <= 8
     assert lists.failed == []
     assert "stopped early: taskfarmer-ctl stop --drain" in farm.stdout
+
+
+def test_stop_waits_for_those_that_it_stops_and_looks_at_no_other_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    hands = [Hand(farm, name) for name in ("first", "second")]
+    histories, _ = read_histories(farm.workdir)
+    monkeypatch.setattr("taskfarmer_mpi.commands.stop.read_histories", None)
+    hands[0].die()
+    assert [history.identity.farmer for history in _wait_for_end(histories, 0.3)] == ["second"]
+    hands[1].die()
+    assert _wait_for_end(histories, 60.0) == []
 
 
 def test_stop_says_who_does_not_leave(site: Site) -> None:

@@ -20,6 +20,7 @@ from taskfarmer_mpi.workdir import Workdir, read_file, replace_file
 HELP = "stop all farmers"
 EXIT_WORKING = 75
 """Farmers are at work still."""
+_AT_WORK = (FarmerState.ALIVE, FarmerState.UNKNOWN)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     what = "1 farmer is" if len(farmers) == 1 else f"{len(farmers)} farmers are"
     print(f"{what} told to {'end what runs and ' if arguments.drain else ''}stop", flush=True)
     wait = arguments.wait if arguments.wait is not None else float("inf") if arguments.drain else 60.0
-    left = _wait_for_end(workdir, {farmer.identity.farmer for farmer in farmers}, wait)
+    left = _wait_for_end(farmers, wait)
     if left:
         for farmer in left:
             print(f"at work still: {farmer.identity.label}")
@@ -64,13 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _at_work(workdir: Workdir) -> list[FarmerHistory]:
     histories, _ = read_histories(workdir)
-    return [history for history in histories if history.state in (FarmerState.ALIVE, FarmerState.UNKNOWN)]
+    return [history for history in histories if history.state in _AT_WORK]
 
 
-def _wait_for_end(workdir: Workdir, names: set[str], patience: float) -> list[FarmerHistory]:
+def _wait_for_end(farmers: list[FarmerHistory], patience: float) -> list[FarmerHistory]:
+    """Return those that are at work still; looks again after pauses that grow, as a drain can take hours."""
     deadline = time.monotonic() + patience
+    pause = 0.1
     while True:
-        left = [farmer for farmer in _at_work(workdir) if farmer.identity.farmer in names]
-        if not left or time.monotonic() >= deadline:
-            return left
-        time.sleep(0.2)
+        farmers = [farmer for farmer in farmers if farmer.state_now() in _AT_WORK]
+        left = deadline - time.monotonic()
+        if not farmers or left <= 0:
+            return farmers
+        pause = min(1.2 * pause, 5.0)
+        time.sleep(min(pause, left))
