@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import Site, Witness, is_ci
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Where this process was started in the background, SIGINT is ignored, and its children could not be tested with Ctrl-C."""
 
 
 def skip_or_fail(reason: str) -> None:
