@@ -75,6 +75,12 @@ class TaskBook(Lines):
         """Return the text of one task as bytes."""
         return self.lines.raw(index) if index < self.listed else self._added[index - self.listed]
 
+    def has(self, task_id: int, text: bytes) -> bool:
+        """Whether a line of a list, by its ID and text, is one of these tasks."""
+        if task_id >= len(self):
+            return False
+        return (task_id < self.listed and self.lines.is_computed) or self.raw(task_id) == text
+
     def advance(self) -> None:
         """Take in what was added to the file since the last call; the lock of the work directory is held.
 

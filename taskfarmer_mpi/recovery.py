@@ -219,8 +219,8 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
 
 
 def _listed(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
-    """Yield which of the `wanted` tasks a list has, with the text that they have in the tasklist."""
+    """Yield which of the `wanted` tasks a list has."""
     for line in io.BytesIO(read_file(path) or b""):
         task_id, text = split_line(line[:-1])
-        if task_id in wanted and line.endswith(b"\n") and text == farm.book.raw(task_id):
+        if task_id in wanted and line.endswith(b"\n") and farm.book.has(task_id, text):
             yield task_id

@@ -32,6 +32,8 @@ class Lines(Sequence[str]):
 
     header = ""
     """What else gives the texts their meaning: the header of a table."""
+    is_computed = False
+    """Whether a handler makes the texts: that of a PyTaskFarmer writes them a little differently, under the same IDs."""
 
     @abstractmethod
     def text(self, index: int) -> str:
@@ -103,6 +105,8 @@ class TaskLines(Lines):
 
 class ComputedLines(Lines):
     """Texts that are made each time they are asked for: they cost nothing to keep."""
+
+    is_computed = True
 
     def __init__(self, count: int, make: Callable[[int], str]) -> None:
         """Take how many texts there are, and what makes the text of an index from 0 on."""

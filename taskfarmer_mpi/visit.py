@@ -111,5 +111,4 @@ class Visitor:
         return [task for task in tasks if not self._recorded.flags[task.id]]
 
     def _is_known(self, task: Task) -> bool:
-        book = self._farm.book
-        return task.id < len(book) and book[task.id] == task.text
+        return self._farm.book.has(task.id, task.text.encode("utf-8", "surrogateescape"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import uproot  # type: ignore[import-untyped]
-from helpers import Site, contents, settled
+from helpers import Site, contents, settled, slices, wait_for
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
 
@@ -52,6 +52,12 @@ assert options["inputHITSFile"].endswith(".root"), sys.argv
 assert options["autoConfiguration"] == "everything", sys.argv
 with open(options["outputRDOFile"], "w") as file:
     file.write(options["inputHITSFile"])
+"""
+SLOW_TRANSFORM = f"""#!{sys.executable}
+import sys, time
+words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
+time.sleep(0.2)
+open(words[words.index("--outputRDOFile") + 1], "w")
 """
 SHIFTER = """#!/bin/bash
 # shifter --image IMAGE --workdir=DIR -mcvmfs -- COMMAND...
@@ -113,6 +119,26 @@ def test_a_transform_in_a_container_runs_on_all_files(site: Site, environ: dict[
     refused = site.start(*CTL, "add", site.path / "tasks_workdir", "x.root", environ=environ)
     refused.succeed(30, code=2)
     assert "its tasklist handler makes the tasks itself" in refused.stderr
+
+
+def test_a_pytaskfarmer_with_the_same_definition_can_work_beside_ours(
+    site: Site, environ: dict[str, str], pytaskfarmer: Path
+) -> None:
+    ini = "[digi]\nTaskList = taskfarmer.atlas.TransformTaskList\ntransform = Reco_tf.py\ninput = HITS\noutput = RDO\n"
+    (site.path / "site.ini").write_text(f"{ini}autoConfiguration = everything\n")
+    (site.path / "bin" / "Reco_tf.py").write_text(SLOW_TRANSFORM)
+    tasklist = site.tasklist(input_files(site, 30))
+    farm = site.farm("-n", "1", "-t", "digi", tasklist, ranks=2, environ=environ)
+    workdir = site.path / "tasks_workdir"
+    wait_for((workdir / "finished").exists, deadline=60, what="a finished task")
+    plain = site.plain_0_1_0(pytaskfarmer, "-n", "1", "-t", "digi", tasklist, environ=environ)
+    farm.succeed(120)
+    plain.succeed(60)
+    recorded = [int(line.split(" ")[0]) for line in (workdir / "finished").read_text().splitlines()]
+    assert sorted(recorded) == list(range(30))
+    assert len(slices(workdir)) == 30
+    assert any("taskfarmer_mpi" not in event["args"] for event in slices(workdir))
+    assert (workdir / "toprocess").read_text() == ""
 
 
 def test_a_missing_input_file_is_told_before_anything_starts(site: Site, environ: dict[str, str]) -> None:
