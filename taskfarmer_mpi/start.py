@@ -95,6 +95,7 @@ class Start:
         stored = read_config(self.farm.workdir)
         plan = replace(self._plan, listed=self.farm.book.listed, digest="" if stored is None else stored.digest)
         self._plan = plan
+        self._prepare_workdir()
         self._recovery = recover(self.farm, (), options.lock_patience)
         if options.reclaim:
             reclaimed = reclaim(self.farm, options.lock_patience)
@@ -177,7 +178,6 @@ class Start:
         )
         if rank == 0:
             self._announce(orders, slots)
-        self._prepare_workdir()
         pool = Pool(
             slots=slots,
             farmer=self._name,

@@ -153,6 +153,17 @@ def test_a_missing_input_file_is_told_before_anything_starts(site: Site, environ
     assert contents(site.path / "bin") == before
 
 
+def test_an_output_that_cannot_be_made_is_told_before_anything_starts(site: Site, environ: dict[str, str]) -> None:
+    (site.path / "documented.ini").write_text(DOCUMENTED)
+    (site.path / "tasks_workdir").mkdir()
+    (site.path / "tasks_workdir" / "output").write_text("")
+    farm = site.farm("-t", "digi", site.tasklist(input_files(site, 1)), environ=environ)
+    farm.succeed(30, code=2)
+    assert "tasks_workdir/output" in farm.stderr
+    assert farm.stderr.count("\n") == 1
+    assert list((site.path / "tasks_workdir" / "logs").iterdir()) == []
+
+
 def test_the_rows_of_a_table_are_run_resumed_and_added_to(site: Site, environ: dict[str, str]) -> None:
     (site.path / "scan.ini").write_text(
         "[scan]\nTaskList = taskfarmer_mpi.table.TableTaskList\ncommand = printf '%%s\\n' {name} > {out}\n"
