@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 
 ANSWER_LIMIT = 10.0
@@ -10,12 +11,20 @@ ANSWER_LIMIT = 10.0
 _NOWHERE = "/proc"
 """A working directory in which nothing can be left: scontrol writes two files when it changes a job, and can do without."""
 
+_asking = threading.Lock()
+"""Held while a program runs that was asked."""
+
 
 class AskError(Exception):
     """A program could not be run, failed, or said nothing in time."""
 
 
 Ask = Callable[..., str]
+
+
+def is_asking() -> bool:
+    """Whether a program runs that was asked: who reaps all children of this process would take its exit status away."""
+    return _asking.locked()
 
 
 def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
@@ -34,17 +43,18 @@ def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
         If it cannot be run, fails or takes too long.
     """
     try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=ANSWER_LIMIT,
-            check=True,
-            text=True,
-            errors="replace",
-            cwd=_NOWHERE,
-            env=environ,
-        )
+        with _asking:
+            answer = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=ANSWER_LIMIT,
+                check=True,
+                text=True,
+                errors="replace",
+                cwd=_NOWHERE,
+                env=environ,
+            )
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
         raise AskError(f"{command[0]}: {said[-1]}") from error

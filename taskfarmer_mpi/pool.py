@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 import heapq
+import itertools
 import logging
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from taskfarmer_mpi import guardian
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.locks import TASK_LOCK_FD, LifeLock
+from taskfarmer_mpi.outside import is_asking
 from taskfarmer_mpi.runners import Launch
 from taskfarmer_mpi.task import Run, Task
 from taskfarmer_mpi.workdir import Workdir, open_file, write_all
@@ -256,13 +258,7 @@ class Pool:
     def reap(self) -> list[Run]:
         """Return the runs that have ended since the last call; their slots are free."""
         runs = []
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        for pid, status, usage in self._ended():
             if pid == self._guardian:
                 log.warning("the guardian of this farmer's tasks died; starting another one")
                 self._guardian = self._start_guardian()
@@ -285,6 +281,18 @@ class Pool:
                 )
             )
         return runs
+
+    def _ended(self) -> Iterator[tuple[int, int, resource.struct_rusage]]:
+        """Yield process, status and usage of children that have ended; while another thread awaits one, of own ones only."""
+        for awaited in [self._guardian, *self._running] if is_asking() else itertools.repeat(-1):
+            try:
+                pid, status, usage = os.wait4(awaited, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid:
+                yield pid, status, usage
+            elif awaited == -1:
+                return
 
     def kill(self, patience: float) -> list[Run]:
         """Kill every process of every task and return the runs that this ended.

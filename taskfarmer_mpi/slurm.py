@@ -25,10 +25,13 @@ def give_nodes_back(job: str, step: str, nodes: set[str], run: Ask = ask) -> lis
     Raises
     ------
     AskError
-        If Slurm does not do it, or the job has other steps, which may run on these nodes.
+        If Slurm does not do it or does not know this step, or the job has other steps, which may run on these nodes.
     """
     steps = run("squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i").split()
-    others = [other for other in steps if other.rpartition(".")[2] not in {step, *_OWN_STEPS}]
+    numbers = {name.rpartition(".")[2]: name for name in steps}
+    if step not in numbers:
+        raise AskError(f"squeue does not show step {step} of job {job}")
+    others = [name for number, name in numbers.items() if number not in {step, *_OWN_STEPS}]
     if others:
         raise AskError(f"the job has other steps, which may use these nodes: {' '.join(others)}")
     listed = run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()

@@ -2,15 +2,21 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fakes import make_farm
 from test_crew import Job, make_job
 
 from taskfarmer_mpi.departure import END_DELAY, REQUEST_INTERVAL, Departure, Step
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.outside import AskError
+from taskfarmer_mpi.locks import LifeLock
+from taskfarmer_mpi.outside import AskError, ask
+from taskfarmer_mpi.pool import Pool
+from taskfarmer_mpi.runners import BasicRunner
 from taskfarmer_mpi.slurm import give_nodes_back
+from taskfarmer_mpi.task import Run, Task
 
 DELAY = 3.0
 
@@ -204,6 +210,29 @@ def test_a_job_with_another_step_keeps_its_nodes() -> None:
     with pytest.raises(AskError, match=r"other steps, which may use these nodes: 7\.1"):
         give_nodes_back("7", "0", {"n2"}, _slurm("7.0\n7.1\n", ["n1", "n2", "n3"], said))
     assert len(said) == 1
+
+
+def test_a_step_that_slurm_does_not_know_keeps_its_nodes() -> None:
+    said: list[tuple[str, ...]] = []
+    with pytest.raises(AskError, match="squeue does not show step 0 of job 7"):
+        give_nodes_back("7", "0", {"n2"}, _slurm("7.batch", ["n1", "n2", "n3"], said))
+    assert len(said) == 1
+
+
+def test_the_pool_leaves_the_exit_status_of_a_command_to_who_asked(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["sleep 0.2"])
+    task_lock = LifeLock.create(tmp_path / "tasks.lock", 0o600)
+    pool = Pool(slots=1, farmer="one-who-asks", task_lock=task_lock, workdir=farm.workdir, environ={})
+    task = Task(0, farm.book[0])
+    assert pool.start(task, BasicRunner().launch(task.text)) is None
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(ask, "sh", "-c", "echo no >&2; exit 1") for _ in range(20)]
+        runs: list[Run] = []
+        while not all(answer.done() for answer in asked) or not runs:
+            runs += pool.reap()
+    pool.close()
+    assert [str(answer.exception()) for answer in asked] == ["sh: no"] * 20
+    assert [run.returncode for run in runs] == [0]
 
 
 def test_a_missing_slurm_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
