@@ -23,6 +23,8 @@ LOOK_INTERVAL = 0.5
 """How often the leader looks for nodes without ranks [s]."""
 REQUEST_INTERVAL = 10.0
 """Shortest time between two requests to the scheduler [s], so that nodes go together; it doubles with each that fails."""
+GATHER_TIME = 2.0
+"""How long the leader waits for other nodes before it gives one back [s]: ranks often leave together."""
 END_DELAY = 3.0
 """How long after a rank's life lock is gone its process and Slurm's bookkeeping of it are [s]."""
 
@@ -74,6 +76,7 @@ class Departure:
         self._ended: dict[int, float] = {}
         self._returned: set[str] = set()
         self._next_look = 0.0
+        self._seen: set[str] = set()
         self._pause = REQUEST_INTERVAL
         self._worker: threading.Thread | None = None
 
@@ -98,7 +101,13 @@ class Departure:
             return
         self._next_look = now + LOOK_INTERVAL
         nodes = self._empty_nodes() - self._returned
-        if nodes:
+        if not nodes:
+            return
+        is_first_sight = nodes.isdisjoint(self._seen)
+        self._seen |= nodes
+        if is_first_sight:
+            self._next_look = now + GATHER_TIME
+        else:
             self._next_look = now + self._pause
             self._worker = threading.Thread(target=self._return, args=(nodes,), daemon=True)
             self._worker.start()

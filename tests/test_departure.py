@@ -9,7 +9,7 @@ import pytest
 from fakes import make_farm
 from test_crew import Job, make_job
 
-from taskfarmer_mpi.departure import END_DELAY, REQUEST_INTERVAL, Departure, Step
+from taskfarmer_mpi.departure import END_DELAY, LOOK_INTERVAL, REQUEST_INTERVAL, Departure, Step
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.locks import LifeLock
 from taskfarmer_mpi.outside import AskError, ask
@@ -163,6 +163,16 @@ def test_a_node_goes_back_when_the_last_of_its_ranks_has_ended(tmp_path: Path, s
     end(job, 3)
     assert _returned(job, scheduler, 3 * END_DELAY) == [{"n2"}]
     assert scheduler.calls[0][:2] == ("7", "0")
+
+
+def test_nodes_that_become_free_one_soon_after_the_other_go_together(tmp_path: Path, scheduler: Scheduler) -> None:
+    job = leaving_job(tmp_path, 4, scheduler)
+    job.farmers[0].is_idle = False
+    job.turn(2 * DELAY)
+    for rank in (1, 2, 3):
+        end(job, rank)
+        job.turn(LOOK_INTERVAL)
+    assert _returned(job, scheduler, 3 * END_DELAY) == [{"n1", "n2", "n3"}]
 
 
 def test_a_scheduler_that_refuses_is_asked_less_and_less_and_said_once(
