@@ -242,6 +242,7 @@ class Crew:
         elif kind == "left" and isinstance(content, tuple):
             rank, self._reports[rank] = content
             self.roster.left.add(rank)
+            log.info("rank %d has left", rank)
         elif self.is_leader and sender in self._reports:
             self._let_go(sender)
 

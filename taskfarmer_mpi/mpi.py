@@ -6,6 +6,7 @@ their arrival (a blocking receive burns a whole core, and a collective call hang
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.launcher import SRUN, is_launched, is_pmix_only, launched_rank, launched_size, launcher_of
+
+log = logging.getLogger(__name__)
 
 LEAVE_LIMIT = 10.0
 """How long ranks wait for each other at the end [s]; one that dies in this moment would otherwise hang the others."""
@@ -98,10 +101,20 @@ class MpiComm:
     def receive(self) -> Iterator[Message]:
         """Yield the messages that have arrived."""
         self._requests = [request for request in self._requests if not self._is_done(request)]
+        while (message := self._next_message()) is not None:
+            yield message
+
+    def _next_message(self) -> Message | None:
+        """Return a message that has arrived; one cannot be received whose sender died before it knew of its receipt."""
         status = self._mpi.Status()
-        while self._world.iprobe(status=status):
+        try:
+            if not self._world.iprobe(status=status):
+                return None
             kind, content = self._world.recv(source=status.source, tag=status.tag)
-            yield status.source, kind, content
+        except self._mpi.Exception as error:
+            log.info("a message is lost: %s", str(error).splitlines()[-1])
+            return None
+        return status.source, kind, content
 
     def _is_done(self, request: Any) -> bool:
         try:
@@ -123,6 +136,16 @@ class MpiComm:
                     pass
                 time.sleep(0.001)
             return False
+        try:
+            if not self._arrive(deadline):
+                return False
+        except self._mpi.Exception:
+            return False  # a rank died in this moment
+        self._mpi.Finalize()
+        return True
+
+    def _arrive(self, deadline: float) -> bool:
+        """Wait until all ranks are at the end; return whether they came in time."""
         arrival = None
         while arrival is None or not arrival.Test():
             if time.monotonic() > deadline:
@@ -132,7 +155,6 @@ class MpiComm:
             if arrival is None and not self._requests:
                 arrival = self._world.Ibarrier()
             time.sleep(0.001)
-        self._mpi.Finalize()
         return True
 
 
