@@ -227,7 +227,7 @@ def test_all_processes_of_tasks_die_with_their_farmer(site: Site, ranks: int) ->
     wait_for(lambda: not any(map(is_alive, family)), deadline=20, what=f"death of {[*map(command_of, family)]}")
     took = watch.read()
     print(f"{len(family)} processes were dead {took:.2f} s after their farmers")
-    assert took < 2.0
+    assert took < 5.0
     job.wait(20)
     wait_for(lambda: not site.leftovers(), deadline=10, what="guardians leave, too")
 
@@ -281,7 +281,7 @@ def test_a_guardian_that_is_killed_is_replaced(site: Site, witness: Witness) -> 
     farmer = site.farm("-n", "1", site.tasklist(tasks))
     old = wait_for(lambda: _guardians(farmer), deadline=20, what="the guardian")
     _signal_all(old, signal.SIGKILL)
-    wait_for(lambda: set(_guardians(farmer)) - set(old), deadline=5, what="another guardian")
+    wait_for(lambda: set(_guardians(farmer)) - set(old), deadline=20, what="another guardian")
     assert farmer.is_running()
     farmer.succeed(60)
     witness.once_each(60)
