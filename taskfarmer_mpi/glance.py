@@ -19,7 +19,7 @@ from taskfarmer_mpi.workdir import open_file
 _BLOCK = 4 * 1024 * 1024
 _TAIL = 256 * 1024
 _MOVES = (b'{"ev":"taken"', b'{"ev":"given"', b'{"ev":"leave"')
-_RUNS = re.compile(rb'\{"ev":"(begin|end|killed)"[^\n]*?"id":(\d+)[^\n]*\n')
+_RUNS = re.compile(rb'\{"ev":"(begin|end|killed)"[^\n]*?"id":(\d+),"slot":(\d+)[^\n]*\n')
 _ENDS = re.compile(rb'\{"ev":"end","t":([\d.]+)')
 
 
@@ -48,9 +48,16 @@ class Glance:
         """Tasks taken and not given back; those that ended and are recorded are still among them."""
         self.has_left = False
         """Whether the farmer left by itself."""
+        self.has_damage = False
+        """Whether a record of what is in the farmer's hands is not as farmers write them; it does not count."""
         self.failures: dict[int, Record] = {}
         """The last ends of those tasks for which `advance` was asked and which failed."""
         self._offset = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what the farmer held may still be in its hands: all tasks of a closed journal are settled."""
+        return self.path.suffix != CLOSED_SUFFIX
 
     def advance(self, wanted: Collection[int] = ()) -> None:
         """Take in the whole lines that were added; a journal may be closed meanwhile.
@@ -97,20 +104,27 @@ class Glance:
     def _move(self, record: Record | None) -> None:
         if record is None:
             return
-        if record["ev"] == "taken":
-            self.held.update(record.get("ids", ()))
-        elif record["ev"] == "given":
-            self.held.difference_update(record.get("ids", ()))
-        else:
+        ids = record.get("ids", ())
+        if record["ev"] == "leave":
             self.has_left = True
+        elif not isinstance(ids, list | tuple) or not all(isinstance(task_id, int) and task_id >= 0 for task_id in ids):
+            self.has_damage = True
+        elif record["ev"] == "taken":
+            self.held.update(ids)
+        else:
+            self.held.difference_update(ids)
 
     def running(self) -> list[Started]:
-        """Return the runs without an end, the youngest first: the journal is read from its end until all are found."""
+        """Return the runs without an end, the youngest first: the journal is read from its end until all are found.
+
+        A run whose slot was used again is not among them: it ended, and how it counts is about to be recorded.
+        """
         count = self.begun - self.ended - self.killed
         ended: set[int] = set()
+        used: set[bytes] = set()
         found: list[Started] = []
         for block in self._blocks_from_the_end():
-            if len(found) >= count:
+            if count <= 0:
                 break
             for match in reversed(list(_RUNS.finditer(block))):
                 task_id = int(match[2])
@@ -118,9 +132,13 @@ class Glance:
                     ended.add(task_id)
                 elif task_id in ended:
                     ended.discard(task_id)
-                elif (record := parse_record(match[0])) is not None:
-                    found.append(Started(task_id, record.get("slot", 0), record.get("t", 0.0)))
-        return found[: max(count, 0)]
+                    used.add(match[3])
+                elif count > 0 and (record := parse_record(match[0])) is not None:
+                    count -= 1
+                    if match[3] not in used:
+                        found.append(Started(task_id, int(match[3]), record.get("t", 0.0)))
+                    used.add(match[3])
+        return found
 
     def recent_ends(self) -> tuple[list[float], bool]:
         """Return when the last runs ended, by the farmer's clock, and whether these are all; the oldest first."""

@@ -32,6 +32,8 @@ class Outcome(Enum):
     LOST = "lost"
     """Its farmer died while it ran."""
     RUNNING = "running"
+    ENDED = "ended"
+    """It died by a signal a moment ago: whether it failed or a shutdown cut it short is about to be recorded."""
 
 
 class Attempt(NamedTuple):
@@ -42,7 +44,8 @@ class Attempt(NamedTuple):
     begin: float
     """[s since the epoch]"""
     end: float | None
-    """[s since the epoch]; None if it runs still, or nobody saw its end."""
+    """[s since the epoch]; None if it runs still, or nobody saw its end. Where its end is not recorded, but its slot was used
+    again, it is when that happened."""
     returncode: int | None
     """Exit code, or minus the number of the signal that ended it."""
     outcome: Outcome
@@ -88,8 +91,9 @@ class FarmerHistory:
 
     def last_moment(self) -> float:
         """Return when it wrote its last record, by rank 0's clock [s since the epoch]."""
-        moments: list[float] = [record["t"] for record in read_last_records(self.path) if "t" in record]
-        return max([self.born, *(moment + self.identity.clock_offset for moment in moments)])
+        moments = [record.get("t") for record in read_last_records(self.path)]
+        known = [moment + self.identity.clock_offset for moment in moments if isinstance(moment, int | float)]
+        return max([self.born, *known])
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield its runs: those that ended in the order of their ends, then those whose end nobody saw."""
@@ -99,14 +103,22 @@ class FarmerHistory:
         """Yield its runs, as `attempts` does, and between them all records that are not about a run."""
         offset = self.identity.clock_offset
         begun: dict[int, tuple[int, float]] = {}
+        in_slot: dict[int, int] = {}
+        until: dict[int, float] = {}
         seen = self.born
         is_giving = False
         for record in self.records():
             kind = record["ev"]
             if kind == "begin":
-                begun[record["id"]] = (record["slot"], record["t"])
+                task_id, slot, moment = record["id"], record["slot"], record["t"]
+                before = in_slot.get(slot)
+                if before is not None and before in begun:  # a death by a signal is recorded some time after its slot was free
+                    until[before] = moment + offset
+                in_slot[slot] = task_id
+                begun[task_id] = (slot, moment)
             elif kind in ("end", "killed"):
                 begun.pop(record["id"], None)
+                until.pop(record["id"], None)
                 yield Attempt(
                     task_id=record["id"],
                     slot=record["slot"],
@@ -124,8 +136,9 @@ class FarmerHistory:
             is_giving = kind == "giving"
         is_over = self.state in (FarmerState.GONE, FarmerState.DEAD)
         for task_id, (slot, begin) in begun.items():
-            outcome = Outcome.LOST if is_over else Outcome.RUNNING
-            yield Attempt(task_id, slot, begin + offset, None, None, outcome, seen=seen)
+            end = until.get(task_id)
+            outcome = Outcome.LOST if is_over else Outcome.RUNNING if end is None else Outcome.ENDED
+            yield Attempt(task_id, slot, begin + offset, end, None, outcome, seen=seen)
 
 
 def _outcome(kind: str, returncode: int) -> Outcome:

@@ -176,7 +176,7 @@ def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher
     with reading(workdir.path):
         texts = TaskTexts(workdir, plain_tasklist(stored))
     ledger = Ledger(histories, whereabouts.places, texts)
-    troubles += [*(unread or whereabouts.troubles), *undone]
+    troubles += dict.fromkeys([*unread, *whereabouts.troubles, *undone])
     see = watch(histories) if watch else None
     for number, history in enumerate(histories):
         try:
@@ -186,8 +186,8 @@ def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher
                     see(number, run)
         except OSError as error:
             troubles.append(f"{history.path}: cannot read: {error.strerror}")
-        except (KeyError, TypeError) as error:
-            troubles.append(f"{history.path}: a record without what belongs to it ({error}); read up to there")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            troubles.append(f"{history.path}: a record is not as farmers write them ({error}); read up to there")
     return ledger, troubles
 
 

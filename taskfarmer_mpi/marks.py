@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 Event = dict[str, Any]
 
@@ -21,3 +21,8 @@ def is_own(event: Event) -> bool:
     """Whether an event was made here; a plain farmer may have written it anew."""
     args = event.get("args")
     return (isinstance(args, dict) and MARK in args) or event.get("cat") == MARK
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """Return whether this can be a time or a duration in a trace [µs]."""
+    return isinstance(value, int | float) and -(2**62) < value < 2**62

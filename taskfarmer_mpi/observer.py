@@ -52,7 +52,7 @@ class Observer:
         self._whereabouts.look(count_tasks(self._workdir, stored), failed.keys())
         now = time.time()
         histories, troubles = read_histories(self._workdir)
-        warnings += troubles or self._whereabouts.troubles
+        warnings += dict.fromkeys([*troubles, *self._whereabouts.troubles])
         # One without slots is a command that moves tasks: of interest only if it died at that.
         seen = [history for history in histories if history.identity.slots or history.state is not FarmerState.ALIVE]
         pairs = [(history, glance) for history in seen if (glance := self._glance(history)) is not None]

@@ -14,6 +14,7 @@ from typing import Any
 from taskfarmer_mpi.history import Attempt, FarmerHistory, FarmerState, Outcome
 from taskfarmer_mpi.journal import Identity
 from taskfarmer_mpi.lists import parse_task
+from taskfarmer_mpi.marks import is_time
 from taskfarmer_mpi.plain_events import Snapshot
 from taskfarmer_mpi.workdir import Workdir, read_file, reading
 
@@ -57,7 +58,7 @@ def _is_run(event: object) -> bool:
         and event.get("args") == {}
         and isinstance(event.get("name"), str)
         and isinstance(event.get("pid"), int)
-        and all(isinstance(event.get(name), int | float) for name in ("ts", "dur"))
+        and all(is_time(event.get(name)) for name in ("ts", "dur"))
     )
 
 

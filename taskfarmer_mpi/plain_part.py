@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TypeGuard
 
-from taskfarmer_mpi.marks import Event
+from taskfarmer_mpi.marks import Event, is_time
 from taskfarmer_mpi.totals import Totals
 from taskfarmer_mpi.trace_events import encode_event, name_process, name_thread
 
@@ -43,7 +42,7 @@ class PlainPart:
         """Yield an event, and before it what names its lane."""
         pid, tid, begin, length = (event.get(name) for name in ("pid", "tid", "ts", "dur"))
         is_run = event.get("ph") == "X" and event.get("cat") == "task"
-        if is_run and isinstance(pid, int) and isinstance(tid, int) and _is_number(begin) and _is_number(length):
+        if is_run and isinstance(pid, int) and isinstance(tid, int) and is_time(begin) and is_time(length):
             tid = self._find_lane(pid, tid, begin)
             yield from self._name(pid, tid)
             self._ends[pid, tid] = begin + length
@@ -75,7 +74,3 @@ class PlainPart:
     def counters(self) -> Iterator[bytes]:
         """Yield the counters of the whole work directory, in little time."""
         yield from self._totals.encode(FIRST_PID)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and -(2**62) < value < 2**62

@@ -26,6 +26,7 @@ _LABELS = {
     Outcome.KILLED: "KILLED ",
     Outcome.LOST: "LOST ",
     Outcome.RUNNING: "RUNNING ",
+    Outcome.ENDED: "ENDED ",
 }
 """What the name of a run begins with: Perfetto makes the colour of a slice from the letters of its name."""
 
@@ -126,7 +127,7 @@ def encode_slice(run: Slice) -> bytes:
     length = '"ph":"B"' if is_open else f'"ph":"X","dur":{run.end - run.begin}'
     how = "" if run.outcome is Outcome.FINISHED else f'"cause":{quote(_cause(run))},'
     usage = ""
-    if run.outcome not in (Outcome.LOST, Outcome.RUNNING):
+    if run.outcome not in (Outcome.LOST, Outcome.RUNNING, Outcome.ENDED):
         by_signal = f'"signal":"{signal_name(-run.code)}",' if run.code < 0 else ""
         usage = f'"code":{run.code},{by_signal}"cpu_s":{run.cpu!r},'
         if run.max_rss:
@@ -143,6 +144,8 @@ def _cause(run: Slice) -> str:
     """Return why a run is not a finished one."""
     if run.outcome is Outcome.RUNNING:
         return "it was running when the trace was made"
+    if run.outcome is Outcome.ENDED:
+        return "it died by a signal; whether it failed or a shutdown cut it short was about to be recorded"
     if run.outcome is Outcome.LOST:
         return "its farmer died; when it ended is not known: the slice ends with the farmer's last sign of life"
     if run.outcome is Outcome.KILLED:

@@ -1,7 +1,8 @@
 """Where every task of a work directory is, for those who only look: no lock is taken, and no tasklist handler is needed.
 
 A task goes from `toprocess` into a farmer's journal, and from there to `finished` or `failed`. The files are read in this
-order, so a task that goes on meanwhile is seen at least once, and where it is twice, the later place counts. The few that
+order, so a task that goes on meanwhile is seen at least once. Where it is twice, an outcome counts the most, and the list more
+than a journal: `taskfarmer-ctl retry` puts tasks back on the list that the journal of their last farmer still has. The few that
 can go back (a farmer that stops) are looked for a second time before they count as in nobody's hands.
 """
 
@@ -134,10 +135,11 @@ class Whereabouts:
         places = bytearray(self._recorded)
         if len(places) < known:
             places.extend(bytes(known - len(places)))
-        for glance in self.glances.values():
-            _mark(places, glance.held, Place.HELD)
         for data in to_do:
             _mark(places, ids_in(data), Place.TO_DO)
+        for glance in self.glances.values():
+            if glance.is_open:
+                _mark(places, glance.held, Place.HELD)
         return places
 
     def _read_journals(self, wanted: Collection[int]) -> None:
@@ -150,6 +152,8 @@ class Whereabouts:
                 del self.glances[path.stem]  # of a command that moved tasks, and had nothing in its hands when it ended
             except OSError as error:
                 self.troubles.append(f"{path}: cannot read: {error.strerror}")
+            if glance.has_damage:
+                self.troubles.append(f"{path}: a record is not as farmers write them; it does not count")
 
     def _read_outcomes(self) -> None:
         news = {place: followed.news() for place, followed in self._lists.items()}

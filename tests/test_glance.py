@@ -79,3 +79,29 @@ def test_a_line_longer_than_a_block_is_read_whole(tmp_path: Path) -> None:
     found.advance()
     assert len(found.held) == 1000
     assert [run.task_id for run in found.running()] == [0]
+
+
+def test_a_run_whose_slot_was_used_again_does_not_run(tmp_path: Path) -> None:
+    hand = Hand(make_farm(tmp_path, [f"true {i}" for i in range(9)]), "1-a")
+    found = Glance(hand.journal.path)
+    hand.note("taken", ids=list(range(9)))
+    hand.note("begin", id=0, slot=0)
+    hand.note("begin", id=1, slot=1)
+    for task in range(2, 6):  # 0 died by a signal, which is recorded later
+        hand.note("begin", id=task, slot=0)
+        hand.end(task, 0)
+    found.advance()
+    assert [run.task_id for run in found.running()] == [1]
+    hand.note("begin", id=6, slot=0)
+    found.advance()
+    assert [run.task_id for run in found.running()] == [6, 1]
+
+
+@pytest.mark.parametrize("ids", [["a", None], "12", 7, [[1, 5]], [-1]])
+def test_ids_that_are_none_do_not_count(tmp_path: Path, ids: object) -> None:
+    hand = Hand(make_farm(tmp_path, ["true"]), "1-a")
+    hand.note("taken", ids=[0])
+    hand.note("taken", ids=ids)
+    found = Glance(hand.journal.path)
+    found.advance()
+    assert (found.held, found.has_damage) == ({0}, True)

@@ -56,3 +56,21 @@ def test_a_journal_whose_first_line_is_damaged_is_one_trouble(tmp_path: Path, na
     histories, troubles = read_histories(farm.workdir)
     assert [history.identity.farmer for history in histories] == ["2-b"]
     assert troubles == [f"{path}: the journal's first line is damaged: {name!r} is no {kind}"]
+
+
+def test_a_run_whose_slot_was_used_again_is_over_before_its_end_is_recorded(tmp_path: Path) -> None:
+    """A death by a signal is recorded a second later, as a shutdown may have sent it."""
+    farm = make_farm(tmp_path, ["kill -SEGV $$", "sleep 9", "sleep 9"])
+    hand = Hand(farm, "1-a")
+    for task_id in range(3):
+        hand.note("begin", id=task_id, slot=min(task_id, 1))
+    hand.note("begin", id=3, slot=0)
+    (history,), _ = read_histories(farm.workdir)
+    runs = {run.task_id: run for run in history.attempts()}
+    assert [runs[task].outcome for task in range(4)] == [Outcome.ENDED, Outcome.ENDED, Outcome.RUNNING, Outcome.RUNNING]
+    assert runs[0].end == pytest.approx(runs[3].begin)
+    hand.die()
+    (history,), _ = read_histories(farm.workdir)
+    runs = {run.task_id: run for run in history.attempts()}
+    assert [runs[task].outcome for task in range(4)] == [Outcome.LOST] * 4
+    assert (runs[1].end, runs[2].end) == (pytest.approx(runs[2].begin), None)

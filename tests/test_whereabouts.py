@@ -6,6 +6,7 @@ from pathlib import Path
 from fakes import Hand, make_farm
 
 from taskfarmer_mpi.census import take_census
+from taskfarmer_mpi.journal import close_journal
 from taskfarmer_mpi.whereabouts import MAX_ID, Place, Whereabouts
 
 COMMANDS = [f"true {i}" for i in range(8)]
@@ -77,3 +78,22 @@ def test_an_id_that_cannot_be_costs_no_memory(tmp_path: Path) -> None:
     where = Whereabouts(farm.workdir)
     where.look()
     assert len(where.places) == 8
+
+
+def test_a_task_that_is_to_be_done_again_is_to_do_whatever_its_old_journals_have(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS[:3])
+    for name, task in (("closed", 0), ("alive", 1)):
+        hand = Hand(farm, name)
+        hand.note("taken", ids=[task])
+        hand.end(task, 1)
+        hand.note("recorded")
+        if name == "closed":
+            hand.die()
+            close_journal(hand.journal.path)
+    farm.workdir.toprocess.write_text("1 true 1\n0 true 0\n")  # as `taskfarmer-ctl retry` leaves them
+    where = Whereabouts(farm.workdir)
+    where.look(3)
+    assert (where.at(Place.TO_DO), where.count(Place.HELD), where.at(Place.NOWHERE)) == ([0, 1], 0, [2])
+    farm.workdir.toprocess.write_text("1 true 1\n")  # a PyTaskFarmer took one
+    where.look(3)
+    assert (where.at(Place.TO_DO), where.count(Place.HELD), where.at(Place.NOWHERE)) == ([1], 0, [0, 2])
