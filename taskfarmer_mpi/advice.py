@@ -61,7 +61,7 @@ class Facts:
     failed_time: float
     """Slot time of the last runs of failed tasks [s]."""
     main_cause: str
-    """Why most of them failed."""
+    """Why most of them failed; empty if that is not known, as with those that PyTaskFarmers ran."""
     spoilt_time: float
     """Slot time of runs that were cut short by a shutdown or the death of a farmer [s]."""
 
@@ -163,8 +163,8 @@ def advise_few(facts: Facts) -> Advice | None:
 
 
 def advise_short(facts: Facts) -> Advice | None:
-    """Look whether tasks are so short that starting them is most of the work."""
-    if not facts.durations or not facts.offered_time or median(facts.durations) >= SHORT:
+    """Look whether tasks are so short that starting them is most of the work; a task for each slot is never too many."""
+    if len(facts.durations) <= len(facts.births) or not facts.offered_time or median(facts.durations) >= SHORT:
         return None
     idle = 1 - facts.busy_time / facts.offered_time
     length = say_duration(median(facts.durations))
@@ -179,10 +179,8 @@ def advise_failures(facts: Facts) -> Advice | None:
         return None
     by_number = facts.failed / facts.ended
     by_time = facts.failed_time / facts.busy_time if facts.busy_time else 0.0
-    text = (
-        f"{count_of(facts.failed, 'task')} of {facts.ended:,} ({100 * by_number:.0f} %) failed, most often with"
-        f" {facts.main_cause}."
-    )
+    why = f", most often with {facts.main_cause}" if facts.main_cause else ": see the ends of their logs"
+    text = f"{count_of(facts.failed, 'task')} of {facts.ended:,} ({100 * by_number:.0f} %) failed{why}."
     return Advice(1 + by_number if by_number >= MANY_FAILURES else by_time, text)
 
 

@@ -59,7 +59,17 @@ def _fill(connection: sqlite3.Connection, ledger: Ledger, workdir: Workdir) -> N
     connection.executemany(f"INSERT INTO tasks VALUES ({marks})", rows)
     for history in ledger.histories:
         who = history.identity
-        values = (who.farmer, who.host, who.pid, who.rank, who.ranks, who.job, who.slots, history.born, history.state.value)
+        values = (
+            who.farmer,
+            who.host,
+            who.pid,
+            who.rank,
+            who.ranks,
+            who.job,
+            who.slots,
+            history.born,
+            history.describe_state(),
+        )
         connection.execute("INSERT OR REPLACE INTO farmers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     connection.execute("CREATE INDEX tasks_by_state ON tasks (state)")
     connection.execute("COMMIT")

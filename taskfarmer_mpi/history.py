@@ -44,8 +44,8 @@ class Attempt(NamedTuple):
     begin: float
     """[s since the epoch]"""
     end: float | None
-    """[s since the epoch]; None if it runs still, or nobody saw its end. Where its end is not recorded, but its slot was used
-    again, it is when that happened."""
+    """[s since the epoch]; None if it runs still, or nobody saw its end. Where its end is not recorded, but its slot was
+    used again, it is when that happened."""
     returncode: int | None
     """Exit code, or minus the number of the signal that ended it."""
     outcome: Outcome
@@ -92,8 +92,18 @@ class FarmerHistory:
     def last_moment(self) -> float:
         """Return when it wrote its last record, by rank 0's clock [s since the epoch]."""
         moments = [record.get("t") for record in read_last_records(self.path)]
-        known = [moment + self.identity.clock_offset for moment in moments if isinstance(moment, int | float)]
+        known: list[float] = [moment + self.identity.clock_offset for moment in moments if isinstance(moment, int | float)]
         return max([self.born, *known])
+
+    def describe_state(self) -> str:
+        """Return its state in a word; of those that are gone, it says which ones `left` and which `died`."""
+        if self.state is not FarmerState.GONE:
+            return str(self.state.value)
+        return "left" if self.has_left() else "died"
+
+    def has_left(self) -> bool:
+        """Return whether it left by itself."""
+        return any(record["ev"] == "leave" for record in read_last_records(self.path))
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield its runs: those that ended in the order of their ends, then those whose end nobody saw."""
@@ -112,7 +122,9 @@ class FarmerHistory:
             if kind == "begin":
                 task_id, slot, moment = record["id"], record["slot"], record["t"]
                 before = in_slot.get(slot)
-                if before is not None and before in begun:  # a death by a signal is recorded some time after its slot was free
+                if (
+                    before is not None and before in begun
+                ):  # a death by a signal is recorded some time after its slot was free
                     until[before] = moment + offset
                 in_slot[slot] = task_id
                 begun[task_id] = (slot, moment)

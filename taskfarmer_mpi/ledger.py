@@ -120,6 +120,10 @@ class Ledger:
         is_running = state is TaskState.TAKEN and self._attempts[task] and _OUTCOMES[self._outcome[task]] is Outcome.RUNNING
         return TaskState.RUNNING if is_running else state
 
+    def is_told(self, task: int, outcome: Outcome) -> bool:
+        """Return whether the last run of a task ended so."""
+        return task < len(self._outcome) and self._attempts[task] > 0 and _OUTCOMES[self._outcome[task]] is outcome
+
     def ended_runs(self) -> Iterator[tuple[int, float, float, int]]:
         """Yield the last runs that came to an end: task, begin [s since the epoch], duration [s], and return code.
 
@@ -171,7 +175,7 @@ def read_ledger(workdir: Workdir, watch: Callable[[list[FarmerHistory]], Watcher
     with reading(workdir.tasks_added):
         whereabouts.look(count_tasks(workdir, stored))
     histories, unread = read_histories(workdir)
-    plain, undone = read_plain_histories(workdir)
+    plain, undone = read_plain_histories(workdir, lambda task, outcome: ledger.is_told(task, outcome))
     histories = [*(history for history in histories if history.identity.slots), *plain]
     with reading(workdir.path):
         texts = TaskTexts(workdir, plain_tasklist(stored))

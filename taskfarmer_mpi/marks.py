@@ -25,4 +25,4 @@ def is_own(event: Event) -> bool:
 
 def is_time(value: object) -> TypeGuard[float]:
     """Return whether this can be a time or a duration in a trace [µs]."""
-    return isinstance(value, int | float) and -(2**62) < value < 2**62
+    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**62) < value < 2**62

@@ -13,9 +13,10 @@ from taskfarmer_mpi.causes import describe_cause
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.failures import Failure
 from taskfarmer_mpi.figures import histogram, percentile, time_ticks
-from taskfarmer_mpi.history import FarmerState, Outcome
+from taskfarmer_mpi.history import Outcome
 from taskfarmer_mpi.lanes import draw_overview, draw_rows, gap_places
 from taskfarmer_mpi.ledger import TaskState
+from taskfarmer_mpi.plain import UNKNOWN_HOST
 from taskfarmer_mpi.report import FarmerLine, LongTask, Report
 from taskfarmer_mpi.wording import count_of, make_printable, say_duration, say_rate, shorten
 
@@ -147,7 +148,8 @@ def _tiles(report: Report) -> list[Item]:
     if not report.farmers:
         return tiles
     length = report.axis.length
-    hosts = len({farmer.history.identity.host for farmer in report.farmers})
+    hosts = len({farmer.history.identity.host for farmer in report.farmers} - {UNKNOWN_HOST})
+    where = f"on {count_of(hosts, 'host')}; " if hosts else ""
     tiles.append(Item("wall time", say_duration(length), f"{say_rate(done / length)} on average" if length and done else ""))
     tiles.append(
         Item(
@@ -160,9 +162,7 @@ def _tiles(report: Report) -> list[Item]:
     if tail.length:
         note = f"{tail.busy:.1f} of {tail.slots:.0f} slots busy: {say_duration(tail.cost)} of slot time unused"
         tiles.append(Item("tail", say_duration(tail.length), note))
-    tiles.append(
-        Item("farmers", f"{len(report.farmers):,}", f"on {count_of(hosts, 'host')}; {count_of(report.packing.count, 'run')}")
-    )
+    tiles.append(Item("farmers", f"{len(report.farmers):,}", f"{where}{count_of(report.packing.count, 'run')}"))
     return tiles
 
 
@@ -217,7 +217,7 @@ def _farmer(farmer: FarmerLine) -> dict[str, Any]:
     who = history.identity
     runs = farmer.runs
     return {
-        "state": "left" if history.state is FarmerState.GONE else history.state.value,
+        "state": history.describe_state(),
         "host": make_printable(who.host),
         "rank": f"{who.rank} of {who.ranks}",
         "job": make_printable(who.job) or "–",

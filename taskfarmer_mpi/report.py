@@ -192,7 +192,7 @@ def _facts(ledger: Ledger, collector: _Collector, runs: _Runs, states: dict[Task
     first = session.begin if session else 0.0
     slots = [(history.born - first, history.identity.slots) for history in ledger.histories if history.born >= first]
     failed = [duration for duration, code in zip(runs.durations, runs.codes, strict=True) if code]
-    causes = _causes(runs)
+    cause = next((code for code, _ in Counter(code for code in runs.codes if code).most_common() if code != NO_CODE), None)
     return Facts(
         is_done=_is_done(states),
         durations=runs.in_order_of_begins(first),
@@ -204,7 +204,7 @@ def _facts(ledger: Ledger, collector: _Collector, runs: _Runs, states: dict[Task
         ended=len(runs.tasks),
         failed=len(failed),
         failed_time=sum(failed),
-        main_cause=causes[0][0] if causes else "",
+        main_cause="" if cause is None else describe_cause(cause),
         spoilt_time=collector.packing.spoilt_time,
     )
 

@@ -1,9 +1,10 @@
 """Where every task of a work directory is, for those who only look: no lock is taken, and no tasklist handler is needed.
 
 A task goes from `toprocess` into a farmer's journal, and from there to `finished` or `failed`. The files are read in this
-order, so a task that goes on meanwhile is seen at least once. Where it is twice, an outcome counts the most, and the list more
-than a journal: `taskfarmer-ctl retry` puts tasks back on the list that the journal of their last farmer still has. The few that
-can go back (a farmer that stops) are looked for a second time before they count as in nobody's hands.
+order, so a task that goes on meanwhile is seen at least once, and where it is twice, the later place counts. But a task
+that does not run is to do if it is on the list: `taskfarmer-ctl retry` puts tasks there that the journal of their last
+farmer still has. The few that can go back (a farmer that stops) are looked for a second time before they count as in
+nobody's hands.
 """
 
 from __future__ import annotations
@@ -140,6 +141,9 @@ class Whereabouts:
         for glance in self.glances.values():
             if glance.is_open:
                 _mark(places, glance.held, Place.HELD)
+                for run in glance.running():
+                    if run.task_id in glance.held and places[run.task_id] == Place.TO_DO:
+                        places[run.task_id] = Place.HELD
         return places
 
     def _read_journals(self, wanted: Collection[int]) -> None:

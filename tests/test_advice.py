@@ -71,6 +71,11 @@ NEITHER = "The slots were busy {:.0f} % of the time; neither the order of the ta
             replace(GOOD, failed=20, failed_time=1200.0, main_cause="exit code 127: command not found"),
             "20 tasks of 40 (50 %) failed, most often with exit code 127: command not found.",
         ),
+        (replace(GOOD, failed=40, failed_time=9.0), "40 tasks of 40 (100 %) failed: see the ends of their logs."),
+        (
+            replace(GOOD, durations=[0.02] * 4, busy_time=0.08, offered_time=0.1, ended=4),
+            "The slots were busy 80 % of the time; neither the order of the tasks nor the end of the list is why.",
+        ),
         (replace(GOOD, spoilt_time=1000.0), CUT_SHORT),
         (replace(GIANT_LAST, is_done=False), NEITHER.format(62.5)),
         (replace(GIANT_FIRST, is_done=False), NEITHER.format(45)),

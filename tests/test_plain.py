@@ -9,6 +9,7 @@ import pytest
 from helpers import Site
 
 from taskfarmer_mpi.history import Outcome
+from taskfarmer_mpi.page import _page
 from taskfarmer_mpi.plain import read_plain_histories
 from taskfarmer_mpi.report import make_report
 from taskfarmer_mpi.workdir import Workdir
@@ -77,3 +78,19 @@ def test_a_report_shows_what_real_pytaskfarmers_did(site: Site, pytaskfarmer: Pa
     assert report.causes == [("not known", 1)]
     assert [task.command for task in report.longest[:2]] == ["sleep 0.2", "sleep 0.1"]
     assert 0.1 < report.durations[1] < 10
+
+
+def test_a_run_is_not_that_of_a_task_which_a_journal_of_ours_tells_of(tmp_path: Path) -> None:
+    workdir = make_workdir(tmp_path, json.dumps([event("same", 20.0), event("a", 10.0)]))
+    histories, _ = read_plain_histories(workdir, lambda task, outcome: outcome is Outcome.FINISHED and task in (0, 1))
+    assert [run.task_id for history in histories for run in history.attempts()] == [0, 2]  # no other task has the text "a"
+
+
+@pytest.mark.parametrize("begin", ["1e400", "9" * 400, "-" + "9" * 30, "true"])
+def test_times_that_cannot_be_cost_their_event_only(tmp_path: Path, begin: str) -> None:
+    good = json.dumps(event("a", 10.0))
+    workdir = make_workdir(tmp_path, f"[{good}, {good.replace('10000000.0', begin)}]")
+    assert "1 run" in [tile.note for tile in _page(make_report(workdir))["tiles"]][-1]
+    histories, troubles = read_plain_histories(workdir)
+    assert [len(history.events) for history in histories] == [1]
+    assert troubles == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import sys
@@ -17,6 +18,7 @@ from conftest import skip_or_fail
 from fakes import Hand, make_farm
 from helpers import Site
 
+from taskfarmer_mpi.journal import close_journal
 from taskfarmer_mpi.ledger import TaskState
 from taskfarmer_mpi.page import load_template, render_page
 from taskfarmer_mpi.report import make_report
@@ -85,6 +87,38 @@ def test_a_report_in_the_middle_of_a_run_says_so(tmp_path: Path) -> None:
     report = make_report(workdir)
     assert (report.states[TaskState.TO_DO], report.tail.length) == (200, 0.0)
     assert "200 to do" in page_of(workdir)
+
+
+def test_farmers_that_died_are_told_from_those_that_left_and_unknown_hosts_do_not_count(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true"])
+    for name in ("1-left", "2-died", "3-dead"):
+        hand = Hand(farm, name)
+        if name == "1-left":
+            hand.note("leave")
+        hand.die()
+        if name != "3-dead":
+            close_journal(hand.journal.path)
+    run = {"name": "true", "pid": 7, "tid": 1, "ts": 1e12, "dur": 2e6, "ph": "X", "cat": "task", "args": {}}
+    farm.workdir.timeline.write_text(json.dumps([run]))
+    report = make_report(farm.workdir)
+    states = {farmer.history.identity.farmer: farmer.history.describe_state() for farmer in report.farmers}
+    assert states == {"1-left": "left", "2-died": "died", "3-dead": "dead", "PyTaskFarmer-7": "left"}
+    page = page_of(farm.workdir)
+    assert all(f"<td>{state}</td>" in page for state in states.values())
+    assert "on 1 host; " in page
+
+
+def test_a_record_that_cannot_be_is_a_warning(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true", "true"])
+    hand = Hand(farm, "1-a")
+    hand.note("taken", ids=[[0, 1]])
+    hand.note("begin", id=0, slot="x")
+    hand.note("end", id=0, slot=0, begin="?", end=2.0, rc=0, cpu=0.0, rss=0)
+    with hand.journal.path.open("a") as journal:
+        journal.write('{"ev":"visit","t":"now"}\n')
+    warnings = make_report(farm.workdir).warnings
+    assert len(warnings) == 2
+    assert all("a record is not as farmers write them" in warning for warning in warnings)
 
 
 def test_a_directory_of_pytaskfarmer_alone_has_a_report(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_what_cannot_be_read_is_a_warning_and_hides_nothing_else(tmp_path: Path)
     (farm.workdir.farmers / "1-a.closed").write_text('{"ev":"farmer","t":1,"format":99}\n')
     (farm.workdir.farmers / "3-c.closed").write_text('{"ev":"far')
     farm.workdir.config.write_text("garbage")
+    farm.workdir.toprocess.write_text("1 true\n")
     with hand.journal.path.open("a") as journal:
         journal.write('{"ev":"taken","t":1,"ids":[1')
     status = look(farm.workdir)

@@ -94,6 +94,13 @@ def test_a_task_that_is_to_be_done_again_is_to_do_whatever_its_old_journals_have
     where = Whereabouts(farm.workdir)
     where.look(3)
     assert (where.at(Place.TO_DO), where.count(Place.HELD), where.at(Place.NOWHERE)) == ([0, 1], 0, [2])
+    youngest = Hand(farm, "youngest")
+    youngest.note("taken", ids=[1])
+    youngest.note("begin", id=1, slot=0)  # it was taken and began when the list had been read already
+    where.look(3)
+    assert (where.at(Place.TO_DO), where.at(Place.HELD), where.at(Place.NOWHERE)) == ([0], [1], [2])
+    youngest.note("end", id=1, slot=0, begin=1.0, end=2.0, rc=1, cpu=0.0, rss=0)
+    youngest.note("recorded")
     farm.workdir.toprocess.write_text("1 true 1\n")  # a PyTaskFarmer took one
     where.look(3)
     assert (where.at(Place.TO_DO), where.count(Place.HELD), where.at(Place.NOWHERE)) == ([1], 0, [0, 2])
