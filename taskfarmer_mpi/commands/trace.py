@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from taskfarmer_mpi.arguments import add_workdir
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.outputs import new_output
 from taskfarmer_mpi.reopen import LOCK_PATIENCE, open_lock
@@ -22,7 +23,7 @@ HELP = "make the trace that Perfetto opens"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    add_workdir(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: WORKDIR/timeline.json)")
     parser.add_argument(
         "--gzip",

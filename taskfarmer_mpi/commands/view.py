@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from taskfarmer_mpi.arguments import add_workdir
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.outputs import new_output
 from taskfarmer_mpi.perfetto_ui import find_ui
@@ -29,7 +30,7 @@ HELP = "show the trace in Perfetto"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="the work directory")
+    add_workdir(parser)
     parser.add_argument("--port", type=_port, default=9001, help="port on the loopback; 0: any (default: 9001)")
     parser.add_argument("--keep", action="store_true", help="go on when the browser has fetched the trace, until Ctrl-C")
     parser.add_argument(

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_workdir(parser)
     parser.add_argument(
-        "--interval", type=interval, default=2.0, metavar="SECONDS", help="time between pictures (default: 2)"
+        "--interval", type=interval, default=2.0, metavar="SECONDS", help="time between pictures [s] (default: 2)"
     )
     parser.add_argument("--failures", type=count, default=5, metavar="N", help="failed tasks to show (default: 5)")
 
