@@ -141,8 +141,9 @@ class Whereabouts:
         for glance in self.glances.values():
             if glance.is_open:
                 _mark(places, glance.held, Place.HELD)
-                for run in glance.running():
-                    if run.task_id in glance.held and places[run.task_id] == Place.TO_DO:
+                doubtful = {task_id for task_id in glance.held if task_id <= MAX_ID and places[task_id] == Place.TO_DO}
+                for run in glance.running() if doubtful else ():
+                    if run.task_id in doubtful:
                         places[run.task_id] = Place.HELD
         return places
 
