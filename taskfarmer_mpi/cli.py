@@ -53,64 +53,97 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument(
-        "-n",
-        "--proc",
-        metavar="N",
-        nargs="?",
-        type=_slots,
-        const=0,
-        help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
-        f" (default: that of the work directory, {DEFAULT_SLOTS} for a new one)",
-    )
-    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help="stop after this time; 0: never (default: never)")
-    parser.add_argument(
+    _add_work(parser)
+    _add_limits(parser)
+    _add_messages(parser)
+    return parser
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is done, and how")
+    group.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line")
+    group.add_argument(
         "-w", "--workdir", metavar="DIR", type=Path, help="where progress and logs are kept (default: TASKLIST_workdir)"
     )
-    parser.add_argument(
-        "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
-    )
-    parser.add_argument(
-        "-r",
-        "--runner",
-        metavar="NAME",
-        help="how tasks are started: default (as bash would), exec, or one of your INI files (default: that of the work"
-        " directory)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "-t",
         "--tasklist",
         metavar="NAME",
         dest="handler",
         help="how the tasklist is read: default (one command per line), or one of your INI files",
     )
-    parser.add_argument(
+    group.add_argument(
+        "-r",
+        "--runner",
+        metavar="NAME",
+        help="how tasks are started: default (as bash would), exec, or one of your INI files (default: that of the work"
+        " directory)",
+    )
+    group.add_argument(
+        "-n",
+        "--proc",
+        metavar="N|auto",
+        nargs="?",
+        type=_slots,
+        const=0,
+        help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
+        f" (default: that of the work directory, {DEFAULT_SLOTS} for a new one)",
+    )
+    group.add_argument(
         "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
     )
-    parser.add_argument(
+    group.add_argument(
+        "--reclaim",
+        action="store_true",
+        help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits of time")
+    group.add_argument("--timeout", metavar="SECONDS", type=seconds, help="stop after this time; 0: never (default: never)")
+    group.add_argument(
         "--grace",
         metavar="SECONDS",
         type=seconds,
         default=DEFAULT_GRACE,
         help="stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--task-time",
         metavar="SECONDS",
         type=seconds,
         help="start no task with less than this left before the timeout or the end of the job"
         " (default: 1.5 times what tasks took so far)",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--leave-early",
+        metavar="SECONDS",
+        nargs="?",
+        type=seconds,
+        const=DEFAULT_LEAVE_DELAY,
+        help="under srun, have a rank end and give its node back when it had nothing to do for this time (default: 30)",
+    )
+    group.add_argument(
         "--lock-timeout",
         metavar="SECONDS",
         type=seconds,
         default=DEFAULT_LOCK_TIMEOUT,
         help="give up if others hold the lock for this time (default: 600)",
     )
-    parser.add_argument(
+
+
+def _add_messages(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is told")
+    group.add_argument(
+        "--progress",
+        choices=MODES,
+        default="auto",
+        help="how far the whole work directory is: bar, lines (now and then), none;"
+        " auto: a bar if stderr is a terminal and rich is installed, else lines (default)",
+    )
+    group.add_argument(
         "-m",
         "--monitor",
         metavar="NAME",
@@ -119,27 +152,9 @@ def build_parser() -> argparse.ArgumentParser:
         dest="monitors",
         help="what is told of the farmers' lives, as an INI file defines it; may be given several times",
     )
-    parser.add_argument(
-        "--progress",
-        choices=MODES,
-        default="auto",
-        help="how far the whole work directory is: bar, lines (now and then), none;"
-        " auto: a bar if stderr is a terminal and rich is installed, else lines (default)",
+    group.add_argument(
+        "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
     )
-    parser.add_argument(
-        "--reclaim",
-        action="store_true",
-        help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
-    )
-    parser.add_argument(
-        "--leave-early",
-        metavar="SECONDS",
-        nargs="?",
-        type=seconds,
-        const=DEFAULT_LEAVE_DELAY,
-        help="under srun, have a rank end and give its node back when it had nothing to do for this time (default: 30)",
-    )
-    return parser
 
 
 def _slots(text: str) -> int:

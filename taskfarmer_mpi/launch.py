@@ -75,31 +75,17 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{secrets.token_hex(3)}"
     start = Start(options, comm, environ, name, lambda: bool(receiver.stops))
     try:
-        orders, offset = start.lead() if comm.rank == 0 else start.follow()
+        orders, offset = _come_to_start(start, comm)
     except muster.DismissedError:
         return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
-    except (UserError, FarmError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise (FarmError if comm.rank else UserError)(str(error)) from error
     try:
         limit = _time_limit(options, orders, offset, born)
         farmer = start.farmer(orders, offset, limit.moment)
     except OSError as error:
         raise FarmError(f"{start.farm.workdir.path}: cannot start a farmer: {error}") from error
-    life_paths = {rank: start.lock.life_path(other, "alive") for rank, other in orders.farmers.items()}
     start.lock.is_hurried = lambda: bool(receiver.stops) or farmer.stop_reason is not None
     ask_for_short_turns()
-    crew = Crew(
-        comm=comm,
-        farm=start.farm,
-        farmer=farmer,
-        life_paths=life_paths,
-        patience=options.lock_patience,
-        watch=start.watch(),
-    )
-    if options.leave_early is not None:
-        crew.departure = plan_departure(crew.roster, options.leave_early, orders.hosts, environ)
+    crew = _join_crew(start, farmer, comm, orders, environ)
     with closing(Display(start.farm, options.progress)) as display:
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.hooks] if start.hooks is not None else []
@@ -113,6 +99,31 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         start.hooks.see_end(farmer, ending.code)
         start.hooks.close()
     return Ending(ending.code, ending.lines, crew.is_complete)
+
+
+def _come_to_start(start: Start, comm: Comm) -> tuple[Orders, float]:
+    """Return rank 0's orders, and what to add to this node's clock to get rank 0's [s]."""
+    try:
+        return start.lead() if comm.rank == 0 else start.follow()
+    except UserError:
+        raise
+    except (FarmError, OSError) as error:
+        raise (FarmError if comm.rank else UserError)(str(error)) from error
+
+
+def _join_crew(start: Start, farmer: Farmer, comm: Comm, orders: Orders, environ: Mapping[str, str]) -> Crew:
+    options = start.options
+    crew = Crew(
+        comm=comm,
+        farm=start.farm,
+        farmer=farmer,
+        life_paths={rank: start.lock.life_path(other, "alive") for rank, other in orders.farmers.items()},
+        patience=options.lock_patience,
+        watch=start.watch(),
+    )
+    if options.leave_early is not None:
+        crew.departure = plan_departure(crew.roster, options.leave_early, orders.hosts, environ)
+    return crew
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from taskfarmer_mpi.prepare import prepare
 from taskfarmer_mpi.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.registry import Definition
 from taskfarmer_mpi.runners import Runner
+from taskfarmer_mpi.summary import tasks
 from taskfarmer_mpi.tasklist import Handler
 from taskfarmer_mpi.walltime import job_end
 from taskfarmer_mpi.workdir import Workdir, node_name
@@ -77,7 +78,7 @@ class Start:
         self, options: Options, comm: Comm, environ: Mapping[str, str], name: str, is_hurried: Callable[[], bool]
     ) -> None:
         self._is_hurried = is_hurried
-        self._options = options
+        self.options = options
         self._comm = comm
         self._environ = environ
         self._name = name
@@ -89,7 +90,7 @@ class Start:
 
     def lead(self) -> tuple[Orders, float]:
         """Make the work directory ready and bring the other ranks to the start."""
-        options = self._options
+        options = self.options
         self._open_farm(make_plan(options.request))
         self.farm = prepare(self.farm, self._plan.to_store, options.lock_patience)
         stored = read_config(self.farm.workdir)
@@ -107,7 +108,7 @@ class Start:
 
     def follow(self) -> tuple[Orders, float]:
         """Do what rank 0 says."""
-        patience = self._options.lock_patience + 2 * muster.HELLO_PATIENCE
+        patience = self.options.lock_patience + 2 * muster.HELLO_PATIENCE
         return muster.follow_muster(self._comm, muster.hello(self._name), self._come_after, patience)
 
     def _come_after(self, plan: Plan) -> WorkLock:
@@ -160,7 +161,7 @@ class Start:
         deadline
             When it will be stopped, on the clock that only goes forward [s].
         """
-        options = self._options
+        options = self.options
         slots = self._plan.slots or max(1, len(os.sched_getaffinity(0)) // orders.sharers)
         rank = self._comm.rank
         workdir = self.farm.workdir
@@ -204,11 +205,11 @@ class Start:
     def _journal(self, identity: Identity, pool: Pool) -> Journal:
         """Begin the farmer's journal; if there are monitors, start them, and have them hear of what it notes."""
         folder = self.farm.workdir.farmers
-        if not self._options.monitors:
+        if not self.options.monitors:
             return Journal(folder, identity)
         from taskfarmer_mpi.hooks import Hooks, WatchedJournal
 
-        self.hooks = Hooks(self._options.monitors, identity, self.farm.workdir, self._environ, pool.others)
+        self.hooks = Hooks(self.options.monitors, identity, self.farm.workdir, self._environ, pool.others)
         self.hooks.tell("farmer_start", tasks=len(self.farm.book))
         self.hooks.see_recovery(self._recovery)
         return WatchedJournal(folder, identity, self.hooks, self.farm.book)
@@ -222,7 +223,7 @@ class Start:
     def _announce(self, orders: Orders, slots: int) -> None:
         farmers = len(orders.farmers)
         log.warning(
-            "%d tasks, %d x %d slots, work directory %s", len(self.farm.book), farmers, slots, self.farm.workdir.path
+            "%s, %d x %d slots, work directory %s", tasks(len(self.farm.book)), farmers, slots, self.farm.workdir.path
         )
         if (crowding := orders.crowding(self._plan.slots)) is not None:
             log.warning("%s", crowding)

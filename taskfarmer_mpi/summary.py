@@ -33,7 +33,7 @@ def summarize(*, census: Census, tallies: list[Tally], workdir: Workdir, wall: f
         lines.append(f"stopped early: {stop_reason}")
     left = census.to_do + census.held + len(census.lost)
     lines.append(
-        f"{census.total} tasks: {census.finished} finished, {len(census.failed)} failed, {left} left"
+        f"{tasks(census.total)}: {census.finished} finished, {len(census.failed)} failed, {left} left"
         f" (this job: {sum(tally.finished for tally in tallies)} finished, {sum(tally.failed for tally in tallies)} failed)"
     )
     if census.failed:
