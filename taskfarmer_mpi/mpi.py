@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -105,16 +106,24 @@ class MpiComm:
             yield message
 
     def _next_message(self) -> Message | None:
-        """Return a message that has arrived; one cannot be received whose sender died before it knew of its receipt."""
+        """Return a message that has arrived.
+
+        Where its sender died before it was told so, the library reports an error although the content is there.
+        """
         status = self._mpi.Status()
+        content = bytearray()
         try:
-            if not self._world.iprobe(status=status):
+            envelope = self._world.Improbe(status=status)
+            if envelope is None:
                 return None
-            kind, content = self._world.recv(source=status.source, tag=status.tag)
+            content = bytearray(status.Get_count(self._mpi.BYTE))
+            envelope.Recv([content, self._mpi.BYTE])
         except self._mpi.Exception as error:
-            log.info("a message is lost: %s", str(error).splitlines()[-1])
-            return None
-        return status.source, kind, content
+            log.info("the sender of a message is dead: %s", str(error).splitlines()[-1])
+        try:
+            return status.source, *self._mpi.pickle.loads(content)
+        except (EOFError, pickle.UnpicklingError):
+            return None  # not all of it came
 
     def _is_done(self, request: Any) -> bool:
         try:
