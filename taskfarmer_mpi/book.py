@@ -69,7 +69,9 @@ class TaskBook(Lines):
 
     def text(self, index: int) -> str:
         """Return the text of one task; undecodable bytes are surrogate escapes."""
-        return self.raw(index).decode("utf-8", "surrogateescape")
+        if index < self.listed:
+            return self.lines.text(index)
+        return self._added[index - self.listed].decode("utf-8", "surrogateescape")
 
     def raw(self, index: int) -> bytes:
         """Return the text of one task as bytes."""

@@ -35,19 +35,29 @@ class Steps:
         else:
             self._sums[number] = change
             self._moments[number] = offset
-            while len(self._sums) > self._limit:
+            if len(self._sums) > self._limit:
                 self._coarsen()
 
     def _coarsen(self) -> None:
-        width = 1 << self._shift
-        sums, moments = self._sums, self._moments
-        self._shift += 1
-        self._sums, self._moments = {}, {}
-        for number, change in sums.items():
-            half = number >> 1
-            offset = moments[number] + (change * width if number & 1 else 0)
-            self._sums[half] = self._sums.get(half, 0) + change
-            self._moments[half] = self._moments.get(half, 0) + offset
+        """Put neighbours together, by as few powers of two as are enough."""
+        levels = 1
+        while len({number >> levels for number in self._sums}) > self._limit:
+            levels += 1
+        sums: dict[int, int] = {}
+        moments: dict[int, int] = {}
+        for number, change in self._sums.items():
+            wide = number >> levels
+            offset = self._moments[number] + change * ((number - (wide << levels)) << self._shift)
+            sums[wide] = sums.get(wide, 0) + change
+            moments[wide] = moments.get(wide, 0) + offset
+        self._shift += levels
+        self._sums, self._moments = sums, moments
+
+    def copy(self) -> Steps:
+        """Return one with the same changes, to which others can be added."""
+        other = Steps(self._limit)
+        other._shift, other._sums, other._moments = self._shift, self._sums.copy(), self._moments.copy()
+        return other
 
     def values(self, value: int = 0) -> Iterator[tuple[int, int]]:
         """Yield the number after the changes of each interval, at the interval's begin [µs]; it begins with `value`."""

@@ -21,6 +21,14 @@ class Totals:
         self._ended = {is_finished: Steps(POINTS) for is_finished in (True, False)}
         self._left = Steps(POINTS)
 
+    def copy(self) -> Totals:
+        """Return one with the same counts, to which others can be added."""
+        other = Totals(self._total)
+        other._begin = self._begin
+        other._ended = {is_finished: steps.copy() for is_finished, steps in self._ended.items()}
+        other._left = self._left.copy()
+        return other
+
     def begin(self, moment: int) -> None:
         """Note that something happened at this time."""
         self._begin = moment if self._begin is None else min(moment, self._begin)

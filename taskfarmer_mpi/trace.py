@@ -8,7 +8,6 @@ on the time, or on whether a farmer has left already.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -163,7 +162,7 @@ class Trace:
 
     def plain_part(self) -> PlainPart:
         """Return what adds the events of plain farmers, once `events` came to its end."""
-        return PlainPart(copy.deepcopy(self._totals), self._plain_outcomes)
+        return PlainPart(self._totals.copy(), self._plain_outcomes)
 
     def _plain_outcomes(self) -> dict[str, bool]:
         """Return, by text, which tasks whose outcome is in no journal finished: the events of plain farmers do not tell."""
