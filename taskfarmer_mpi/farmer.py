@@ -139,7 +139,7 @@ class Farmer:
     def look_again(self) -> None:
         """Expect tasks on the list although it was empty."""
         self._is_dry = False
-        self._next_visit = self._clock()
+        self._next_visit = self._due = self._clock()
 
     def stop(self, reason: str) -> None:
         """Kill running tasks at once; they and all others in hand go back to the list."""

@@ -265,3 +265,12 @@ def test_a_done_task_that_a_plain_farmer_put_back_is_not_run_again(tmp_path: Pat
     stage.turn()
     assert stage.lists() == ([], [1, 0, 2], [])
     assert stage.farmer.is_idle
+
+
+def test_a_farmer_that_is_to_look_again_does_not_sleep_first(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 0)
+    stage.turn()
+    assert stage.farmer.is_idle
+    assert stage.farmer.pause() > 0
+    stage.farmer.look_again()
+    assert stage.farmer.pause() == 0
