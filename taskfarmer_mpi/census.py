@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taskfarmer_mpi.farm import Farm
@@ -10,6 +12,9 @@ from taskfarmer_mpi.journal import OpenJournals
 from taskfarmer_mpi.lists import give_back_tasks, ids_in
 from taskfarmer_mpi.task import Task
 from taskfarmer_mpi.workdir import read_file
+
+PLAIN_PATIENCE = 2.0
+"""How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
 
 _TO_DO, _FINISHED, _FAILED, _HELD = range(1, 5)
 
@@ -49,6 +54,26 @@ def take_census(farm: Farm, patience: float) -> Census:
         lists = _read_lists(farm)
         journals.advance()
         return _count(farm, lists, journals.held())
+
+
+def take_patient_census(
+    farm: Farm, patience: float, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> Census:
+    """Count the tasks of a farm; give plain farmers some time to record the tasks that they are about to end.
+
+    Raises
+    ------
+    LockBusyError
+        If others held the lock for longer than `patience` [s].
+    """
+    deadline = clock() + PLAIN_PATIENCE
+    pause = 0.05
+    census = take_census(farm, patience)
+    while census.lost and clock() < deadline and not farm.lock.is_hurried():
+        sleep(pause)
+        pause = min(2 * pause, 0.5)
+        census = take_census(farm, patience)
+    return census
 
 
 _Lists = list[tuple[int, bytes]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from taskfarmer_mpi import muster
-from taskfarmer_mpi.census import Census, take_census
+from taskfarmer_mpi.census import Census, take_patient_census
 from taskfarmer_mpi.crew import Crew
 from taskfarmer_mpi.departure import plan_departure
 from taskfarmer_mpi.display import Display
@@ -193,7 +193,7 @@ def _end(farm: Farm, farmer: Farmer, crew: Crew, options: Options, born: float) 
     """As the leader, see what came of the tasklist, and dismiss the others."""
     patience = options.lock_patience if farmer.trouble is None else 0.0  # after trouble it was waited for already
     try:
-        census = take_census(farm, patience)
+        census = take_patient_census(farm, patience)
         if farmer.trouble is None:
             farmer.journal.flush()
         _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fakes import Hand, ids_in, make_farm
+from fakes import Clock, Hand, ids_in, make_farm
 
-from taskfarmer_mpi.census import Census, reclaim, take_census
+from taskfarmer_mpi.census import PLAIN_PATIENCE, Census, reclaim, take_census, take_patient_census
 
 COMMANDS = [f"true {i}" for i in range(6)]
 
@@ -38,3 +38,34 @@ def test_only_tasks_in_nobodys_hands_are_reclaimed(tmp_path: Path) -> None:
     assert reclaim(farm, 5.0) == [2, 3, 4]
     assert ids_in(farm.workdir.toprocess) == [5, 4, 3, 2]
     assert reclaim(farm, 5.0) == []
+
+
+def test_a_plain_farmer_has_some_time_to_record_its_last_task(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a", "b"])
+    farm.workdir.toprocess.write_text("")
+    farm.workdir.finished.write_text("0 a\n")
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        if clock.now > 1000.5:
+            farm.workdir.finished.write_text("0 a\n1 b\n")
+
+    assert take_patient_census(farm, 5.0, clock, sleep).lost == []
+    assert clock.now < 1000 + PLAIN_PATIENCE
+
+
+def test_a_task_that_nobody_records_is_lost_after_a_while_and_at_once_where_there_is_no_time(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a", "b"])
+    farm.workdir.toprocess.write_text("")
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    assert take_patient_census(farm, 5.0, clock, sleep).lost == [0, 1]
+    assert 1000 + PLAIN_PATIENCE <= clock.now < 1001 + PLAIN_PATIENCE
+    farm.lock.is_hurried = lambda: True
+    before = clock.now
+    assert take_patient_census(farm, 5.0, clock, sleep).lost == [0, 1]
+    assert clock.now == before
