@@ -1,9 +1,9 @@
 """``python -m taskfarmer_mpi``."""
 
-from taskfarmer_mpi.importing import forget_current_directory
+from taskfarmer_mpi.common.search_path import forget_current_directory
 
 if __name__ == "__main__":
     forget_current_directory()
-    from taskfarmer_mpi.cli import main
+    from taskfarmer_mpi.cli.main import main
 
     main()

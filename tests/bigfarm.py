@@ -11,9 +11,9 @@ from typing import TextIO
 
 from fakes import stored_as
 
-from taskfarmer_mpi.config import encode_config
-from taskfarmer_mpi.journal import FORMAT, Identity, encode_record
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.workdir.configuration import encode_config
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal import FORMAT, Identity, encode_record
 
 BATCH = 50
 LOG = """\

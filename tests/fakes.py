@@ -7,16 +7,16 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from taskfarmer_mpi.config import Stored
-from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.journal import Identity, Journal
-from taskfarmer_mpi.locks import LifeLock, WorkLock
-from taskfarmer_mpi.mpi import Message
-from taskfarmer_mpi.prepare import prepare
-from taskfarmer_mpi.registry import Definition
-from taskfarmer_mpi.task import Run, Task
-from taskfarmer_mpi.tasklist import ListTaskList
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.job.communicator import Message
+from taskfarmer_mpi.runners.registry import Definition
+from taskfarmer_mpi.tasklists.lines import ListTaskList
+from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.upkeep.preparation import prepare
+from taskfarmer_mpi.workdir.configuration import Stored
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
 
 
 def make_farm(tmp_path: Path, commands: list[str], *, is_prepared: bool = True) -> Farm:
@@ -33,7 +33,7 @@ def make_farm(tmp_path: Path, commands: list[str], *, is_prepared: bool = True) 
 
 def stored_as(tasklist: str) -> Stored:
     """Return the configuration of a run with the default handler and runner."""
-    handler = Definition("default", "taskfarmer_mpi.tasklist.ListTaskList")
+    handler = Definition("default", "taskfarmer_mpi.tasklists.ListTaskList")
     return Stored(tasklist, handler, Definition("default", "taskfarmer_mpi.runners.BasicRunner"), "/")
 
 
@@ -75,7 +75,7 @@ class Hand:
 
 def run(farm: Farm, task_id: int, code: int) -> Run:
     """Return a run of one second that ended with this code."""
-    return Run(Task(task_id, farm.book[task_id]), 0, 1000.0, 1001.0, code, 0.5, 1024)
+    return Run(Task(task_id, farm.catalog[task_id]), 0, 1000.0, 1001.0, code, 0.5, 1024)
 
 
 def ids_in(path: Path) -> list[int]:

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 
 Found = TypeVar("Found")
 
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout."""
 BIN = Path(sys.executable).parent
 MPIEXEC = shutil.which("mpiexec", path=f"{BIN}:{os.environ.get('PATH', os.defpath)}") or "mpiexec"
 """That of this environment, else that of the system."""

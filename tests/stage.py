@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from helpers import clean_environment, wait_for
 
-from taskfarmer_mpi import guardian
-from taskfarmer_mpi.locks import LifeLock
-from taskfarmer_mpi.pool import Pool, task_environment
-from taskfarmer_mpi.runners import Launch
-from taskfarmer_mpi.task import Run, Task
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.farmer import guardian
+from taskfarmer_mpi.farmer.pool import Pool, task_environment
+from taskfarmer_mpi.runners.shell import Launch
+from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import LifeLock
 
 
 class Stage:

@@ -1,143 +1,83 @@
-"""A module imports only from lower layers, and heavy packages have doors."""
+"""The house keeps its shape: imports go down, folders and rooms stay small enough to be read."""
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import BIN, ROOT
 
-PACKAGE = Path(__file__).parents[1] / "taskfarmer_mpi"
+PACKAGE = ROOT / "taskfarmer_mpi"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+GROUND_FLOOR = 6
+FOLDER = 14
+"""How many modules a folder may have."""
+MODULE = 300
+FUNCTION = 50
+"""How many lines one may have."""
 
-LAYERS = (
-    {
-        "arguments",
-        "errors",
-        "filesystem",
-        "guardian",
-        "foreign",
-        "importing",
-        "launcher",
-        "outside",
-        "progress",
-        "scheduling",
-        "wording",
-        "__init__",
-    },
-    {
-        "bar",
-        "slurm",
-        "task",
-        "walltime",
-        "workdir",
-        "tasklist",
-        "options",
-        "fields",
-        "news",
-        "causes",
-        "advice",
-        "figures",
-        "steps",
-        "trace_server",
-        "perfetto_ui",
-        "marks",
-    },
-    {
-        "locks",
-        "signals",
-        "mpi",
-        "runners",
-        "pace",
-        "book",
-        "monitors",
-        "registry",
-        "stops",
-        "events",
-        "ranges",
-        "axis",
-        "plain_events",
-    },
-    {
-        "config",
-        "journal",
-        "farm",
-        "pool",
-        "muster",
-        "plugins",
-        "containers",
-        "atlas",
-        "table",
-        "template",
-        "watcher",
-        "outputs",
-    },
-    {"checkup", "counting", "feed", "history", "glance", "lists", "roster", "plan", "reopen"},
-    {
-        "visit",
-        "recovery",
-        "census",
-        "departure",
-        "places",
-        "growth",
-        "texts",
-        "retry",
-        "whereabouts",
-        "failures",
-        "packing",
-        "plain",
-        "runtable",
-        "trace_events",
-    },
-    {"prepare", "farmer", "status", "ledger", "farmer_lane", "totals", "trace_input"},
-    {"crew", "hooks", "summary", "observer", "screen", "rows", "report", "plain_part"},
-    {"display", "start", "lanes", "database", "console", "trace"},
-    {"timeline", "page"},
-    {"launch"},
-    {"cli", "commands"},
-    {"__main__", "ctl"},
+
+def _lint(checkout: Path) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [str(BIN / "lint-imports"), str(checkout / "setup.cfg"), "--no-cache"]
+    return subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_imports_keep_the_contracts() -> None:
+    result = _lint(ROOT)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("common/wording.py", "from taskfarmer_mpi.farmer import pool", "Folders import downwards only"),
+        ("farmer/pace.py", "from taskfarmer_mpi.farmer import farmer", "Modules of a folder import each other one way"),
+        ("cli/main.py", "import filelock", "filelock has one door"),
+    ],
 )
-LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
-DOORS = {
-    "filelock": {"locks"},
-    "mpi4py": {"mpi"},
-    "ctypes": {"scheduling"},
-    "rich": {"bar"},
-    "jinja2": {"page"},
-    "sqlite3": {"database"},
-    "subprocess": {"outside", "events", "monitors"},
-}
-
-modules = pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: f"module-{path.stem}".replace("mpi", "m")
-)
+def test_a_wrong_import_breaks_its_contract(tmp_path: Path, module: str, line: str, contract: str) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "taskfarmer_mpi", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    with (tmp_path / "taskfarmer_mpi" / module).open("a") as file:
+        file.write(f"\n{line}\n")
+    result = _lint(tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert f"{contract} BROKEN" in result.stdout
 
 
-def module_of(path: Path) -> str:
-    """Return the name by which a module has a layer: all commands have the same."""
-    return path.stem if path.parent == PACKAGE else "commands"
+def test_folders_are_small() -> None:
+    folders = {path.parent for path in MODULES}
+    sizes = {folder: len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) for folder in folders}
+    assert len(list(PACKAGE.glob("*.py"))) <= GROUND_FLOOR
+    assert {folder: size for folder, size in sizes.items() if size > FOLDER} == {}
 
 
-def imported(path: Path) -> set[str]:
-    names = set()
+def test_modules_are_short() -> None:
+    assert {path: lines for path in MODULES if (lines := path.read_text().count("\n")) > MODULE} == {}
+
+
+def _functions(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "taskfarmer_mpi":
-            names |= {f"taskfarmer_mpi.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1
 
 
-@modules
-def test_a_module_imports_only_from_lower_layers(path: Path) -> None:
-    own = {name.split(".")[1] for name in imported(path) if name.startswith("taskfarmer_mpi.")} - {"__version__"}
-    assert all(LAYER[name] < LAYER[module_of(path)] for name in own), own
+def test_functions_are_short() -> None:
+    assert {name: lines for path in MODULES for name, lines in _functions(path) if lines > FUNCTION} == {}
 
 
-@modules
-def test_a_heavy_package_is_imported_only_at_its_doors(path: Path) -> None:
-    used = {name.split(".")[0] for name in imported(path)} & DOORS.keys()
-    assert all(module_of(path) in DOORS[name] for name in used), used
+@pytest.mark.parametrize("folder", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_a_folder_says_what_it_is_for(folder: Path) -> None:
+    assert ast.get_docstring(ast.parse(folder.read_text()))
 
 
-def test_every_module_has_a_layer() -> None:
-    assert {module_of(path) for path in PACKAGE.rglob("*.py")} == LAYER.keys()
+def test_importing_all_folders_imports_no_module_of_them() -> None:
+    folders = sorted(path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in PACKAGE.rglob("__init__.py"))
+    code = f"import sys, {', '.join(folders)}; print(*(name for name in sys.modules if name.startswith('taskfarmer_mpi')))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()) == {*folders, "taskfarmer_mpi.common.public_names"}

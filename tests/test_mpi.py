@@ -15,15 +15,15 @@ from typing import Any, cast
 import pytest
 from fakes import make_farm
 
-from taskfarmer_mpi import muster
-from taskfarmer_mpi.crew import Crew
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.farm import Farm
-from taskfarmer_mpi.farmer import Farmer, Tally
-from taskfarmer_mpi.locks import LifeLock, WorkLock
-from taskfarmer_mpi.mpi import MpiComm, connect
-from taskfarmer_mpi.muster import Orders
-from taskfarmer_mpi.workdir import Workdir
+from taskfarmer_mpi.farmer.farmer import Farmer, Tally
+from taskfarmer_mpi.job import startup
+from taskfarmer_mpi.job.communicator import MpiComm, connect
+from taskfarmer_mpi.job.coordination import Coordinator
+from taskfarmer_mpi.job.startup import Orders
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
 
 pytestmark = pytest.mark.mpi
 
@@ -146,15 +146,15 @@ def _work_lock(folder: Path, name: str = "lock") -> WorkLock:
 
 def _muster(world: World, lock: WorkLock) -> Orders | str:
     """Bring this rank to the start; return its orders, or how the start was called off."""
-    own = muster.hello(f"farmer-{world.rank}")
+    own = startup.hello(f"farmer-{world.rank}")
     try:
         if world.rank == 0:
-            return muster.lead_muster(world.comm, own, lock, "plan", PATIENCE)
-        return muster.follow_muster(world.comm, own, lambda _plan: lock, PATIENCE)[0]
-    except muster.DismissedError:
+            return startup.lead_startup(world.comm, own, lock, "plan", PATIENCE)
+        return startup.follow_startup(world.comm, own, lambda _plan: lock, PATIENCE)[0]
+    except startup.DismissedError:
         return "dismissed"
     except UserError as error:
-        muster.refuse(world.comm, error)
+        startup.refuse(world.comm, error)
         return str(error)
 
 
@@ -175,12 +175,12 @@ def test_all_ranks_come_to_the_start(world: World, shared: Path) -> None:
 def test_clocks_of_one_machine_agree(world: World, shared: Path) -> None:
     _make_workdir(world, shared)
     lock = _work_lock(shared)
-    own = muster.hello(f"farmer-{world.rank}")
+    own = startup.hello(f"farmer-{world.rank}")
     if world.rank == 0:
-        muster.lead_muster(world.comm, own, lock, "plan", PATIENCE)
+        startup.lead_startup(world.comm, own, lock, "plan", PATIENCE)
         offset = 0.0
     else:
-        _, offset = muster.follow_muster(world.comm, own, lambda _plan: lock, PATIENCE)
+        _, offset = startup.follow_startup(world.comm, own, lambda _plan: lock, PATIENCE)
     assert max(map(abs, world.gather(offset))) < 0.25
 
 
@@ -216,17 +216,17 @@ def test_nobody_starts_if_a_rank_cannot_prepare_itself(world: World, shared: Pat
     def refuse(_plan: object) -> WorkLock:
         raise UserError("tasks: no such file here")
 
-    own = muster.hello(f"farmer-{world.rank}")
+    own = startup.hello(f"farmer-{world.rank}")
     try:
         if world.rank == 0:
-            muster.lead_muster(world.comm, own, lock, "plan", PATIENCE)
+            startup.lead_startup(world.comm, own, lock, "plan", PATIENCE)
         else:
-            muster.follow_muster(world.comm, own, refuse if world.rank == 1 else lambda _plan: lock, PATIENCE)
+            startup.follow_startup(world.comm, own, refuse if world.rank == 1 else lambda _plan: lock, PATIENCE)
         answer = "started"
-    except muster.DismissedError:
+    except startup.DismissedError:
         answer = "dismissed"
     except UserError as error:
-        muster.refuse(world.comm, error)
+        startup.refuse(world.comm, error)
         answer = str(error)
     answers = world.gather(answer)
     assert "rank 1" in answers[0]
@@ -264,12 +264,12 @@ class _Farmer:
         pass
 
 
-def _crew(world: World, farm: Farm, farmer: _Farmer) -> Crew:
-    """Return this rank's crew, once each rank has its life lock."""
+def _crew(world: World, farm: Farm, farmer: _Farmer) -> Coordinator:
+    """Return this rank's coordinator, once each rank has its life lock."""
     paths = {rank: farm.workdir.path / f"life-{rank}" for rank in range(world.size)}
     LifeLock.create(paths[world.rank], 0o600)  # held to the end of the process
     world.gather(None)
-    return Crew(comm=world.comm, farm=farm, farmer=cast(Farmer, farmer), life_paths=paths, patience=PATIENCE)
+    return Coordinator(comm=world.comm, farm=farm, farmer=cast(Farmer, farmer), life_paths=paths, patience=PATIENCE)
 
 
 def _shared_farm(world: World, shared: Path) -> Farm:
@@ -284,18 +284,18 @@ def _shared_farm(world: World, shared: Path) -> Farm:
 def test_a_stop_of_one_rank_reaches_all_and_the_leader_hears_of_it(origin: str, world: World, shared: Path) -> None:
     farm = _shared_farm(world, shared)
     farmer = _Farmer()
-    crew = _crew(world, farm, farmer)
+    coordinator = _crew(world, farm, farmer)
     stopped = 0 if origin == "first" else world.size - 1
     if world.rank == stopped:
-        crew.spread_stop("SIGUSR1")
+        coordinator.spread_stop("SIGUSR1")
         farmer.stop("SIGUSR1")
     end = time.monotonic() + PATIENCE
-    while crew.end is None and time.monotonic() < end:
-        crew.step()
-        if crew.is_leader and crew.end is not None:
-            crew.dismiss(75)
+    while coordinator.end is None and time.monotonic() < end:
+        coordinator.step()
+        if coordinator.is_leader and coordinator.end is not None:
+            coordinator.dismiss(75)
         time.sleep(0.002)
     assert world.gather((farmer.stop_reason, farmer.stops)) == [("SIGUSR1", 1)] * world.size
-    assert world.gather(crew.end) == [0] + [75] * (world.size - 1)
-    assert world.gather(sorted(crew.reports)) == [list(range(1, world.size))] + [[]] * (world.size - 1)
-    assert all(world.gather(crew.is_complete))
+    assert world.gather(coordinator.end) == [0] + [75] * (world.size - 1)
+    assert world.gather(sorted(coordinator.reports)) == [list(range(1, world.size))] + [[]] * (world.size - 1)
+    assert all(world.gather(coordinator.is_complete))

@@ -1,0 +1,54 @@
+"""Add tasks to a work directory; farmers that are at work take them at once.
+
+Each COMMAND is one task, so quote it: taskfarmer-ctl add WORKDIR 'python fit.py 7' 'python fit.py 8'
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.history.runs import FarmerState, read_histories
+from taskfarmer_mpi.run.summary import tasks
+from taskfarmer_mpi.tasklists.lines import read_task_lines
+from taskfarmer_mpi.upkeep.added_tasks import BATCH, add_tasks, check_texts
+from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
+from taskfarmer_mpi.workdir.catalog import Origin
+from taskfarmer_mpi.workdir.files import Workdir
+
+HELP = "add tasks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_workdir(parser)
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help="a task, written as in the tasklist")
+    parser.add_argument(
+        "-f", "--file", type=Path, metavar="F", help="a file with one task per line, as a tasklist has them; -: stdin"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Add the tasks and say which IDs they have."""
+    texts = [command.strip().encode("utf-8", "surrogateescape") for command in arguments.commands]
+    if arguments.file is not None:
+        lines = read_task_lines(Path("/dev/stdin") if str(arguments.file) == "-" else arguments.file)
+        texts += [lines.raw(number) for number in range(len(lines))]
+    elif not texts:
+        raise UserError("nothing to add: give commands, or --file with one task per line")
+    farm = reopen_farm(Workdir.existing(arguments.workdir), os.environ)
+    check_texts(farm, texts)
+    for start in range(0, len(texts), BATCH):
+        with farm.lock.held(LOCK_PATIENCE):
+            added = add_tasks(farm, texts[start : start + BATCH], Origin.USER)
+        last = added.stop - 1
+        print(f"added {tasks(len(added))}: {added.start}" + (f" to {last}" if len(added) > 1 else ""))
+    if not texts:
+        print("added 0 tasks")
+    histories, _ = read_histories(farm.workdir)
+    if not any(history.state is FarmerState.ALIVE for history in histories):
+        print("no farmer of taskfarmer_mpi is at work here: they wait for the next start")
+    return 0

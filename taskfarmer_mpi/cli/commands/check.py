@@ -1,0 +1,140 @@
+"""Look at what a farm would do, without doing it.
+
+Reads the tasklist and the configuration as a farmer would, shows the first commands exactly as they would be started, and
+tells where locks and logs are and whether locks work there. Nothing is run, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from taskfarmer_mpi.cli.arguments import count
+from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
+from taskfarmer_mpi.runners.shell import Launch, Runner
+from taskfarmer_mpi.tasklists.lines import Handler
+from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
+from taskfarmer_mpi.workdir.configuration import read_config
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import lock_paths
+
+HELP = "show what would be done: a dry run"
+SHOWN = 5
+"""How many commands are shown."""
+LONGEST_WORD = 2000
+"""How much of an argument is shown [characters]."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("tasklist", nargs="?", type=Path, metavar="TASKLIST", help="the tasklist")
+    parser.add_argument("-w", "--workdir", type=Path, metavar="DIR", help="the work directory (default: TASKLIST_workdir)")
+    parser.add_argument("-r", "--runner", metavar="NAME", help="as for taskfarmer-mpi")
+    parser.add_argument("-t", "--tasklist", metavar="NAME", dest="handler", help="as for taskfarmer-mpi")
+    parser.add_argument(
+        "--show", type=count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found; return 1 if locks do not work."""
+    if arguments.tasklist is None and arguments.workdir is None:
+        raise UserError("a tasklist is needed, or a --workdir that was used before")
+    plan = make_plan(Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner))
+    enter_directory(plan)
+    workdir = Workdir(plan.workdir)
+    with _place_for(plan) as place:
+        handler = make_handler(plan.handler, plan.tasklist, place)
+        runner = make_runner(plan.runner)
+        _check_digest(plan, handler, workdir)
+        commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
+    for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(commands, runner)):
+        print(line)
+    troubles = list(_describe_locks(workdir))
+    return 1 if any(troubles) else 0
+
+
+@contextmanager
+def _place_for(plan: Plan) -> Iterator[str]:
+    """Yield a work directory for the handler; one for PyTaskFarmer may want to write there, and gets a stand-in."""
+    if not is_foreign(plan.handler) or os.path.isdir(plan.workdir):
+        yield plan.workdir
+        return
+    with tempfile.TemporaryDirectory(prefix="taskfarmer-check-") as folder:
+        yield folder
+
+
+def _check_digest(plan: Plan, handler: Handler, workdir: Workdir) -> None:
+    stored = read_config(workdir)
+    if stored is not None and not handler.tasks.begins_with(stored.listed, stored.digest):
+        raise UserError(
+            f"{plan.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made;"
+            " only lines appended at the end are allowed"
+        )
+
+
+def _describe_plan(plan: Plan, handler: Handler, workdir: Workdir) -> Iterator[str]:
+    state = "goes on with what is left" if workdir.toprocess.exists() else "will be made"
+    yield f"tasklist:       {plan.tasklist}: {len(handler.tasks)} tasks"
+    yield f"handler:        {plan.handler.describe()}"
+    yield f"runner:         {plan.runner.describe()}"
+    yield f"slots:          {plan.slots or 'one per CPU'} per farmer"
+    yield f"tasks run in:   {os.getcwd()}"
+    yield f"work directory: {workdir.path} ({state})"
+    yield f"logs:           {workdir.logs}{_write_trouble(workdir)}"
+
+
+def _write_trouble(workdir: Workdir) -> str:
+    place = _nearest(workdir.logs)
+    return "" if os.access(place, os.W_OK | os.X_OK) else f" (cannot write to {place})"
+
+
+def _nearest(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _first_commands(handler: Handler, count: int, plan: Plan) -> Iterator[str]:
+    for task_id in range(min(count, len(handler.tasks))):
+        try:
+            yield handler[task_id]
+        except Exception as error:  # a user's handler may fail with one task
+            raise UserError(
+                f"{plan.handler.place}: no command for task {task_id}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _describe_commands(commands: list[str], runner: Runner) -> Iterator[str]:
+    for task_id, command in enumerate(commands):
+        yield f"task {task_id}: {_shorten(command)}"
+        yield f"    {_describe_launch(runner.launch(command))}"
+
+
+def _describe_launch(launch: Launch) -> str:
+    words = [f"{name}={shlex.quote(value)}" for name, value in launch.environ.items()]
+    words += [shlex.quote(_shorten(word)) for word in (launch.program, *launch.argv[1:])]
+    return " ".join(words)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_WORD else text[: LONGEST_WORD - 1] + "…"
+
+
+def _describe_locks(workdir: Workdir) -> Iterator[str | None]:
+    """Print where the locks are, and yield what is wrong there."""
+    for path in lock_paths(workdir, os.environ):
+        folder = _nearest(path.parent)
+        trouble = lock_trouble(folder)
+        mount = mount_of(folder)
+        kind = "unknown file system" if mount is None else mount.type
+        print(f"lock file:      {path} ({kind}): {trouble or 'locks exclude on this node'}")
+        if mount is not None and mount.local_lock_options:
+            trouble = f"with the mount option {mount.local_lock_options[0]} locks hold on one node only"
+            print(f"                {trouble}")
+        yield trouble

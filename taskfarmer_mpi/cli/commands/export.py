@@ -1,0 +1,62 @@
+"""Write the tasks as tables for other programs: GNU parallel's joblog, CSV, SQLite. Farmers may be at work.
+
+docs/monitoring.md has the columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.console import warn
+from taskfarmer_mpi.cli.output_files import check_output, new_output
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.history.last_runs import LastRuns, read_last_runs
+from taskfarmer_mpi.status.tables import write_csv, write_joblog
+from taskfarmer_mpi.workdir.files import Workdir
+
+HELP = "write tables: GNU parallel's joblog, CSV, SQLite"
+
+Writer = Callable[[Path, LastRuns, Workdir], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_workdir(parser)
+    parser.add_argument("--joblog", type=Path, metavar="FILE", help="what has ended, as `parallel --joblog` writes it")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line a task, comma-separated values")
+    parser.add_argument("--sqlite", type=Path, metavar="FILE", help="one row a task, an SQLite database")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write what was asked for."""
+    workdir = Workdir.existing(arguments.workdir)
+    wanted: list[tuple[Path | None, Writer]] = [
+        (arguments.joblog, write_joblog),
+        (arguments.csv, write_csv),
+        (arguments.sqlite, _write_sqlite),
+    ]
+    outputs = [(path, write) for path, write in wanted if path is not None]
+    if not outputs:
+        raise UserError("nothing to write: give at least one of --joblog, --csv and --sqlite")
+    if len({path.absolute() for path, _ in outputs}) < len(outputs):
+        raise UserError(f"{outputs[0][0]}: two tables cannot be written to one file")
+    for path, _ in outputs:
+        check_output(path, is_forced=arguments.force)
+    last_runs, troubles = read_last_runs(workdir)
+    warn(troubles)
+    for path, write in outputs:
+        with new_output(path, is_forced=arguments.force) as temporary:
+            write(temporary, last_runs, workdir)
+        print(f"{path}: {len(last_runs):,} tasks", file=sys.stderr)
+    return 0
+
+
+def _write_sqlite(path: Path, last_runs: LastRuns, workdir: Workdir) -> None:
+    from taskfarmer_mpi.status.sqlite import write_sqlite  # only who wants it needs a Python with sqlite3
+
+    write_sqlite(path, last_runs, workdir)

@@ -1,0 +1,55 @@
+"""Redraw the status of a farm until its list is done or Ctrl-C is pressed.
+
+On a terminal the picture is drawn anew in its place; elsewhere one picture follows the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+
+from taskfarmer_mpi.cli.arguments import add_workdir, count, interval
+from taskfarmer_mpi.cli.console import painter
+from taskfarmer_mpi.status.observer import Observer
+from taskfarmer_mpi.status.screen import draw_status
+from taskfarmer_mpi.workdir.files import Workdir
+
+HELP = "redraw the status until the list is done"
+
+_RESTING = 10
+"""At least this many times as long as a look takes is waited until the next one: watching must not cost a core."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_workdir(parser)
+    parser.add_argument(
+        "--interval", type=interval, default=2.0, metavar="SECONDS", help="time between pictures [s] (default: 2)"
+    )
+    parser.add_argument("--failures", type=count, default=5, metavar="N", help="failed tasks to show (default: 5)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw the status again and again."""
+    observer = Observer(Workdir.existing(arguments.workdir))
+    try:
+        while True:
+            began = time.monotonic()
+            status = observer.look(arguments.failures)
+            _show(draw_status(status, painter()))
+            if status.is_done:
+                return 0
+            time.sleep(max(arguments.interval, _RESTING * (time.monotonic() - began)))
+    except KeyboardInterrupt:
+        return 0
+
+
+def _show(lines: list[str]) -> None:
+    if not sys.stdout.isatty():
+        print("\n".join(lines), end="\n\n", flush=True)
+        return
+    height = shutil.get_terminal_size().lines - 1
+    shown = "".join(f"{line}\x1b[K\n" for line in lines[:height])
+    print(f"\x1b[?7l\x1b[H{shown}\x1b[J\x1b[?7h", end="", flush=True)  # too long a line is cut, not wrapped

@@ -1,0 +1,21 @@
+"""What commands of `taskfarmer-ctl` have in common: colours and warnings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+from taskfarmer_mpi.status.screen import Paint, leave_plain, paint
+
+
+def painter() -> Paint:
+    """Return how to colour text on stdout: only on a terminal, and not if NO_COLOR is set."""
+    is_wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return paint if is_wanted else leave_plain
+
+
+def warn(troubles: Iterable[str]) -> None:
+    """Say on stderr what could not be read; the rest is shown nevertheless."""
+    for trouble in troubles:
+        sys.stderr.write(f"taskfarmer-ctl: warning: {trouble}\n")

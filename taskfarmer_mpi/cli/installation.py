@@ -1,0 +1,174 @@
+"""What one process can find out about where it runs: versions, MPI, how it was launched, how much time is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import taskfarmer_mpi
+from taskfarmer_mpi.common.programs import Ask, AskError, ask
+from taskfarmer_mpi.job.communicator import MpiDescription
+from taskfarmer_mpi.job.launcher import SRUN, interface_of, launcher_of, started_ranks
+from taskfarmer_mpi.job.walltime import parse_end
+
+_DESCRIBE = """\
+import dataclasses, json
+from taskfarmer_mpi.job.communicator import describe_mpi
+print("MPI:" + json.dumps(dataclasses.asdict(describe_mpi())))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the page."""
+
+    topic: str
+    text: str
+    mend: str | None = None
+    """What to do about it; None if nothing is wrong."""
+
+
+# -- versions ---------------------------------------------------------------------------------------
+
+
+def find_versions(run: Ask = ask) -> list[Finding]:
+    """Say what is installed."""
+    return [
+        Finding("taskfarmer_mpi", f"{taskfarmer_mpi.__version__} in {Path(taskfarmer_mpi.__file__).parent}"),
+        Finding("Python", f"{platform.python_version()} at {sys.executable}"),
+        _find_filelock(),
+        Finding("Slurm", _first_line(run, "srun", "--version")),
+        Finding("kernel", f"{platform.system()} {platform.release()} {platform.machine()}, {_distribution()}"),
+    ]
+
+
+def _find_filelock() -> Finding:
+    version = metadata.version("filelock")
+    is_fit = int(version.split(".")[0]) >= 4
+    mend = "versions 3.21 to 3.29.4 remove the lock file, and locks do not exclude: pip install 'filelock>=4'"
+    return Finding("filelock", version, None if is_fit else mend)
+
+
+def _first_line(run: Ask, *command: str) -> str:
+    try:
+        return next(iter(run(*command).splitlines()), "says nothing")
+    except AskError as error:
+        return f"not found ({error})"
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "unknown")
+    except OSError:
+        return "unknown distribution"
+
+
+# -- MPI and the launch -----------------------------------------------------------------------------
+
+
+def find_mpi(environ: Mapping[str, str], run: Ask = ask) -> list[Finding]:
+    """Say which MPI there is.
+
+    It is loaded in a process of its own, and not started, since that may end a process on a login node.
+    """
+    try:
+        metadata.version("mpi4py")
+    except metadata.PackageNotFoundError:
+        mend = "install mpi4py for this Python: without it the ranks work as independent farmers"
+        return [
+            Finding("mpi4py", "not installed: farmers work without MPI", mend if len(_sizes_above_one(environ)) else None)
+        ]
+    package = str(Path(taskfarmer_mpi.__file__).parents[1])
+    path = os.pathsep.join([package, *filter(None, [environ.get("PYTHONPATH")])])
+    try:
+        said = run(sys.executable, "-c", _DESCRIBE, environ={**environ, "PYTHONPATH": path})
+    except AskError as error:
+        mend = "set MPI4PY_LIBMPI or LD_LIBRARY_PATH to an MPI library, or pip install mpich (at a laptop, not at a cluster)"
+        return [Finding("MPI library", f"cannot be loaded: {error}", mend)]
+    found = MpiDescription(**json.loads(said.partition("MPI:")[2]))
+    return [
+        Finding("MPI library", f"{found.library}; MPI {found.standard}"),
+        Finding("found", f"{found.path or 'in the module itself'} ({_how_found(found.path, environ)})"),
+        Finding("mpi4py", f"{found.mpi4py}, binary interface: {_interface(found.module)}; {found.module}"),
+    ]
+
+
+def _interface(module: str) -> str:
+    """Return which of the builds in mpi4py's wheel was loaded: it is in the file's name."""
+    parts = Path(module).name.split(".")
+    return parts[1] if len(parts) > 1 and not parts[1].startswith(("cpython", "abi3", "so")) else "as it was built"
+
+
+def _how_found(path: str, environ: Mapping[str, str]) -> str:
+    if environ.get("MPI4PY_LIBMPI"):
+        return f"MPI4PY_LIBMPI={environ['MPI4PY_LIBMPI']}"
+    if path.startswith(sys.prefix + os.sep):
+        return "installed in this Python's environment"
+    folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    if any(os.path.realpath(folder) == os.path.realpath(os.path.dirname(path)) for folder in folders):
+        return "by LD_LIBRARY_PATH"
+    return "by the system's linker"
+
+
+def find_launch(size: int, environ: Mapping[str, str], warning: str | None) -> list[Finding]:
+    """Say who started the ranks, and compare how many there are with what the launcher says.
+
+    Parameters
+    ----------
+    size
+        Ranks in MPI's world.
+    environ
+        The environment.
+    warning
+        What went wrong when MPI was started.
+    """
+    started = started_ranks(environ)
+    said = ", ".join(f"{name}={number}" for name, number in started.items()) or "no launcher says how many"
+    step = started.get("SLURM_STEP_NUM_TASKS", size)
+    mend = warning
+    if mend is None and launcher_of(environ) == SRUN and step != size:
+        mend = "srun --mpi= must fit the MPI library: srun --mpi=list shows what there is (MPICH: pmi2)"
+    return [
+        Finding("launcher", launcher_of(environ) or "none"),
+        Finding("process management", _describe_interface(environ)),
+        Finding("ranks", f"{size}; {said}", mend),
+    ]
+
+
+def _describe_interface(environ: Mapping[str, str]) -> str:
+    name = interface_of(environ) or "none"
+    slurm = environ.get("SLURM_MPI_TYPE")
+    return f"{name}; srun --mpi={slurm}" if slurm else name
+
+
+def _sizes_above_one(environ: Mapping[str, str]) -> list[int]:
+    return [size for size in started_ranks(environ).values() if size > 1]
+
+
+# -- time -------------------------------------------------------------------------------------------
+
+
+def find_time(environ: Mapping[str, str], run: Ask = ask, now: float | None = None) -> Finding:
+    """Say when the Slurm job ends."""
+    job = environ.get("SLURM_JOB_ID", "")
+    if not job:
+        return Finding("time", "no Slurm job: farmers stop at --timeout only")
+    end: float | None = None
+    known = environ.get("SLURM_JOB_END_TIME", "")
+    try:
+        end = float(known) if known.isdecimal() else parse_end(run("squeue", "--noheader", f"--jobs={job}", "--format=%e"))
+    except AskError as error:
+        mend = "use --timeout, or #SBATCH --signal=B:USR1@60"
+        return Finding("time", f"job {job}: Slurm does not say when it ends: {error}", mend)
+    if end is None:
+        return Finding("time", f"job {job} has no time limit")
+    left = int(end - (time.time() if now is None else now))
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
+    return Finding("time", f"job {job} ends at {clock}, in {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}")

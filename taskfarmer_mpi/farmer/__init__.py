@@ -1,0 +1,7 @@
+"""One farmer: it takes tasks, runs them in its **slots**, records how they ended, and gives back what it cannot run.
+
+What always holds: what is taken is in its journal, on disk, before the list loses it; an end is in the journal before
+the slot is used again; when the farmer dies its tasks die, as its **guardian** sees to.
+
+Begin with `farmer` (the loop), `pool` (how a task is started and ended), `visit` (what a visit to the lists writes).
+"""

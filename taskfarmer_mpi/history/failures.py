@@ -1,0 +1,105 @@
+"""Tasks that failed: which, why, and what their logs say last."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.wording import last_lines
+from taskfarmer_mpi.history.runs import Attempt
+from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, reading
+from taskfarmer_mpi.workdir.journal import Identity
+from taskfarmer_mpi.workdir.lists import parse_task
+
+_LOG_HEAD = 512
+_LOG_TAIL = 8 * 1024
+_LINE_GUESS = 2 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that failed; what no journal tells is None."""
+
+    task: int
+    cause: str
+    exit_code: int | None
+    """Exit code, or minus the number of the signal that ended it."""
+    farmer: str | None
+    host: str | None
+    rank: int | None
+    slot: int | None
+    begin: float | None
+    """[s since the epoch]"""
+    end: float | None
+    """[s since the epoch]"""
+    command: str
+    log: str
+    log_tail: list[str]
+
+
+def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
+    """Return the last tasks on the list of the failed ones with their texts, the oldest first."""
+    lines: list[bytes] = []
+    with reading(workdir.failed):
+        size = workdir.failed.stat().st_size if workdir.failed.exists() else 0
+        length = (count + 1) * _LINE_GUESS
+        while count and len(lines) < count:
+            start = max(0, size - length)
+            data = read_file(workdir.failed, start) or b""
+            lines = data[: data.rfind(b"\n") + 1].split(b"\n")[1 if start else 0 : -1][-count:]
+            if not start:
+                break
+            length *= 2
+    tasks = [task for line in lines if (task := parse_task(line)) is not None]
+    return {task.id: task.text for task in tasks}
+
+
+def tell_failure(
+    workdir: Workdir, task: int, command: str, who: Identity | None, run: Attempt | None, lines: int
+) -> Failure:
+    """Return what is known of a failed task.
+
+    Parameters
+    ----------
+    workdir
+        Where its log is.
+    task, command
+        The task.
+    who, run
+        The farmer that ran it and its last run; None if no journal tells.
+    lines
+        How many of the last lines of the log to quote.
+    """
+    head, tail = read_log(workdir.log(task))
+    return Failure(
+        task=task,
+        cause=describe_cause(run.returncode if run else None, head),
+        exit_code=run.returncode if run else None,
+        farmer=who.farmer if who else None,
+        host=who.host if who else None,
+        rank=who.rank if who else None,
+        slot=run.slot if run else None,
+        begin=run.begin if run else None,
+        end=run.end if run else None,
+        command=command,
+        log=str(workdir.log(task)),
+        log_tail=last_lines(tail, lines),
+    )
+
+
+def read_log(path: Path) -> tuple[bytes, bytes]:
+    """Return the first and the last bytes of a task's log; nothing if it cannot be read."""
+    try:
+        fd = open_file(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return b"", b""
+            return os.pread(fd, _LOG_HEAD, 0), os.pread(fd, _LOG_TAIL, max(0, status.st_size - _LOG_TAIL))
+        finally:
+            os.close(fd)
+    except OSError:
+        return b"", b""

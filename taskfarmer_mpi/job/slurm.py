@@ -1,0 +1,43 @@
+"""The one thing that a farm asks of Slurm: to take nodes back."""
+
+from __future__ import annotations
+
+from taskfarmer_mpi.common.programs import Ask, AskError, ask
+
+_OWN_STEPS = frozenset(["batch", "extern", "interactive"])
+"""Steps that any job may have, which need no node but the first."""
+
+
+def give_nodes_back(job: str, step: str, nodes: set[str], run: Ask = ask) -> list[str]:
+    """Take nodes out of a running job, where nothing of it runs any more; return those that were taken out.
+
+    The first node stays: the batch script runs there.
+
+    Parameters
+    ----------
+    job, step
+        The IDs of the job and of the step that used the nodes.
+    nodes
+        Names of the nodes.
+    run
+        Runs a command of Slurm and returns what it prints.
+
+    Raises
+    ------
+    AskError
+        If Slurm does not do it or does not know this step, or the job has other steps, which may run on these nodes.
+    """
+    steps = run("squeue", "--noheader", "--steps", f"--jobs={job}", "--format=%i").split()
+    numbers = {name.rpartition(".")[2]: name for name in steps}
+    if step not in numbers:
+        raise AskError(f"squeue does not show step {step} of job {job}")
+    others = [name for number, name in numbers.items() if number not in {step, *_OWN_STEPS}]
+    if others:
+        raise AskError(f"the job has other steps, which may use these nodes: {' '.join(others)}")
+    listed = run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    present = run("scontrol", "show", "hostnames", listed).split()
+    kept = [node for number, node in enumerate(present) if number == 0 or node not in nodes]
+    if len(kept) == len(present):
+        return []
+    run("scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}")
+    return [node for node in present if node not in kept]

@@ -1,0 +1,102 @@
+"""Counts the tasks of a whole work directory, often and at little cost: without the lock, and only what is new.
+
+Whoever writes to the directory is counted, farmers of other jobs and plain ones included.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from taskfarmer_mpi.progress.rates import Count
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import open_file
+from taskfarmer_mpi.workdir.journal import open_journals
+
+_BLOCK = 1024 * 1024
+_TAIL = 64
+JOURNALS_PER_LOOK = 32
+"""How many journals one look reads [files]; with a thousand farmers the number of running tasks is some looks old."""
+
+
+class GrowingFile:
+    """Counts patterns in the whole lines of a file that others append to, or replace by a shorter one."""
+
+    def __init__(self, path: Path, *patterns: bytes) -> None:
+        self._path = path
+        self._patterns = patterns
+        self._forget()
+
+    def _forget(self) -> None:
+        self.counts = [0] * len(self._patterns)
+        """How often each pattern was seen."""
+        self._offset = 0
+        self._identity: tuple[int, int] | None = None
+        self._tail = b""
+
+    def advance(self) -> None:
+        """Take in what was appended; count anew if the file is another one, or was rewritten."""
+        try:
+            fd = open_file(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return self._forget()
+        try:
+            status = os.fstat(fd)
+            identity = (status.st_dev, status.st_ino)
+            if identity != self._identity or os.pread(fd, len(self._tail), self._offset - len(self._tail)) != self._tail:
+                self._forget()
+                self._identity = identity
+            if status.st_size > self._offset:
+                self._read(fd)
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int) -> None:
+        torn = b""
+        while block := os.pread(fd, _BLOCK, self._offset + len(torn)):
+            lines, newline, torn = (torn + block).rpartition(b"\n")
+            if newline:
+                lines += newline
+                self._offset += len(lines)
+                self._tail = (self._tail + lines)[-_TAIL:] if len(lines) < _TAIL else lines[-_TAIL:]
+                for number, pattern in enumerate(self._patterns):
+                    self.counts[number] += lines.count(pattern)
+
+
+class Counter:
+    """Counts the tasks of a farm, again and again."""
+
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self._finished = GrowingFile(farm.workdir.finished, b"\n")
+        self._failed = GrowingFile(farm.workdir.failed, b"\n")
+        self._journals: dict[Path, GrowingFile] = {}
+        self._next = 0
+
+    def look(self, *, at_running: bool = True) -> Count:
+        """Return where the tasks are now.
+
+        Parameters
+        ----------
+        at_running
+            Whether journals are read, too; if not, the number of running tasks is that of the last time.
+        """
+        self._finished.advance()
+        self._failed.advance()
+        if at_running:
+            self._advance_journals()
+        running = sum(max(0, begun - ended - killed) for begun, ended, killed in self._runs())
+        return Count(len(self._farm.catalog), self._finished.counts[0], self._failed.counts[0], running)
+
+    def _advance_journals(self) -> None:
+        paths = open_journals(self._farm.workdir.farmers)
+        patterns = (b'{"ev":"begin"', b'{"ev":"end"', b'{"ev":"killed"')
+        self._journals = {path: self._journals.get(path) or GrowingFile(path, *patterns) for path in paths}
+        journals = list(self._journals.values())
+        start = self._next % max(1, len(journals))
+        for journal in (journals[start:] + journals[:start])[:JOURNALS_PER_LOOK]:
+            journal.advance()
+        self._next = start + JOURNALS_PER_LOOK
+
+    def _runs(self) -> list[list[int]]:
+        return [journal.counts for journal in self._journals.values()]

@@ -1,0 +1,244 @@
+"""What a report shows, collected from the files of a work directory."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.history.failures import Failure, tell_failure
+from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watcher, read_last_runs
+from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
+from taskfarmer_mpi.report.advice import Facts, Tail, choose_advice, find_tail
+from taskfarmer_mpi.report.slot_usage import BINS, SlotUsage
+from taskfarmer_mpi.report.time_axis import Axis
+from taskfarmer_mpi.workdir.files import Workdir
+
+LONGEST = 10
+"""How many of the longest tasks are shown."""
+FAILURES = 30
+"""How many of the last failures are shown."""
+LOG_LINES = 12
+"""How many lines of their logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongTask:
+    """One of the longest tasks."""
+
+    task: int
+    command: str
+    duration: float
+    """[s]"""
+    host: str
+    returncode: int | None
+    """None if nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class FarmerLine:
+    """One farmer."""
+
+    history: FarmerHistory
+    left: float
+    """When it was seen last [s since the epoch]."""
+    busy_time: float
+    """Slot time in which its tasks ran [s]."""
+    runs: Counter[Outcome]
+
+    @property
+    def life(self) -> float:
+        """How long it lived [s]."""
+        return max(self.left - self.history.born, 0.0)
+
+    @property
+    def busy_share(self) -> float:
+        """Which part of its slot time was used, from 0 to 1."""
+        offered = self.life * self.history.identity.slots
+        return min(self.busy_time / offered, 1.0) if offered else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the page shows, as numbers and foreign text."""
+
+    workdir: Workdir
+    moment: float
+    """When the files were read [s since the epoch]."""
+    states: dict[TaskState, int]
+    farmers: list[FarmerLine]
+    axis: Axis
+    packing: SlotUsage
+    tail: Tail
+    advice: str
+    durations: Sequence[float]
+    """What the last runs of all tasks took, sorted [s]."""
+    longest: list[LongTask]
+    causes: list[tuple[str, int]]
+    """Why tasks failed, and how many, the most frequent first."""
+    failures: list[Failure]
+    """The last ones, the youngest first."""
+    last_runs: LastRuns
+    warnings: list[str]
+
+    @property
+    def busy_share(self) -> float:
+        """Which part of the slot time was used, from 0 to 1."""
+        offered = self.packing.offered_time
+        return min(self.packing.busy_time / offered, 1.0) if offered else 0.0
+
+
+class _Collector:
+    """Sees all runs: how the slots were packed, and what each farmer did."""
+
+    def __init__(self, histories: list[FarmerHistory], now: float) -> None:
+        self.lives = [(history.born, _left(history, now)) for history in histories]
+        self.axis = Axis(self.lives)
+        self.packing = SlotUsage(self.axis, self.lives, [history.identity.slots for history in histories])
+        self.runs: list[Counter[Outcome]] = [Counter() for _ in histories]
+
+    def see(self, farmer: int, run: Attempt) -> None:
+        """Take a run into account."""
+        self.packing.see(farmer, run)
+        self.runs[farmer][run.outcome] += 1
+
+
+def _left(history: FarmerHistory, now: float) -> float:
+    """Return when a farmer was seen last [s since the epoch]."""
+    if history.state in (FarmerState.ALIVE, FarmerState.UNKNOWN):
+        return max(now, history.born)
+    return history.last_moment()
+
+
+def make_report(workdir: Workdir) -> Report:
+    """Collect a report.
+
+    Raises
+    ------
+    FarmError
+        If a list cannot be read.
+    """
+    now = time.time()
+    collectors: list[_Collector] = []
+
+    def watch(histories: list[FarmerHistory]) -> Watcher:
+        collectors.append(_Collector(histories, now))
+        return collectors[0].see
+
+    last_runs, warnings = read_last_runs(workdir, watch)
+    collector = collectors[0]
+    runs = _Runs(last_runs)
+    states = {state: last_runs.count(state) for state in TaskState}
+    tail = _tail(collector, states)
+    return Report(
+        workdir=workdir,
+        moment=now,
+        states=states,
+        farmers=_farmer_lines(last_runs, collector),
+        axis=collector.axis,
+        packing=collector.packing,
+        tail=tail,
+        advice=choose_advice(_facts(last_runs, collector, runs, states, tail)),
+        durations=sorted(runs.durations),
+        longest=_longest(last_runs, runs),
+        causes=_causes(runs),
+        failures=_failures(last_runs, workdir),
+        last_runs=last_runs,
+        warnings=warnings,
+    )
+
+
+class _Runs:
+    """The last runs of all tasks that ended, in columns."""
+
+    def __init__(self, last_runs: LastRuns) -> None:
+        self.tasks = array("q")
+        self.begins = array("d")
+        self.durations = array("d")
+        self.codes = array("i")
+        for task, begin, duration, code in last_runs.ended_runs():
+            self.tasks.append(task)
+            self.begins.append(begin)
+            self.durations.append(duration)
+            self.codes.append(code)
+
+    def in_order_of_begins(self, first: float) -> list[float]:
+        """Return the durations of those that began at `first` or later [s since the epoch], in this order."""
+        chosen = [i for i, begin in enumerate(self.begins) if begin >= first]
+        chosen.sort(key=self.begins.__getitem__)
+        return [self.durations[i] for i in chosen]
+
+
+def _is_done(states: dict[TaskState, int]) -> bool:
+    return not (states[TaskState.TO_DO] or states[TaskState.TAKEN] or states[TaskState.RUNNING])
+
+
+def _tail(collector: _Collector, states: dict[TaskState, int]) -> Tail:
+    """Return the tail of the last session; none while there is work left."""
+    if not collector.axis.sessions or not _is_done(states):
+        return Tail(0.0, 0.0, 0.0)
+    width = collector.axis.length / BINS
+    first = int(collector.axis.sessions[-1].offset / width) if width else 0
+    everyone = list(range(len(collector.lives)))
+    return find_tail(collector.packing.busy(everyone)[first:], collector.packing.offered.values()[first:], width)
+
+
+def _facts(last_runs: LastRuns, collector: _Collector, runs: _Runs, states: dict[TaskState, int], tail: Tail) -> Facts:
+    session = collector.axis.sessions[-1] if collector.axis.sessions else None
+    first = session.begin if session else 0.0
+    slots = [(history.born - first, history.identity.slots) for history in last_runs.histories if history.born >= first]
+    failed = [duration for duration, code in zip(runs.durations, runs.codes, strict=True) if code]
+    cause = next((code for code, _ in Counter(code for code in runs.codes if code).most_common() if code != NO_CODE), None)
+    return Facts(
+        is_done=_is_done(states),
+        durations=runs.in_order_of_begins(first),
+        births=[born for born, count in slots for _ in range(count)],
+        span=session.length if session else 0.0,
+        busy_time=collector.packing.busy_time,
+        offered_time=collector.packing.offered_time,
+        tail=tail,
+        ended=len(runs.tasks),
+        failed=len(failed),
+        failed_time=sum(failed),
+        main_cause="" if cause is None else describe_cause(cause),
+        spoilt_time=collector.packing.spoilt_time,
+    )
+
+
+def _farmer_lines(last_runs: LastRuns, collector: _Collector) -> list[FarmerLine]:
+    rows = zip(last_runs.histories, collector.lives, collector.packing.busy_times, collector.runs, strict=True)
+    return [FarmerLine(history, left, busy, runs) for history, (_, left), busy, runs in rows]
+
+
+def _longest(last_runs: LastRuns, runs: _Runs) -> list[LongTask]:
+    found = heapq.nlargest(LONGEST, range(len(runs.tasks)), key=runs.durations.__getitem__)
+    lines = []
+    for i in found:
+        task = runs.tasks[i]
+        history = last_runs.farmer(task)
+        host = history.identity.host if history else ""
+        code = None if runs.codes[i] == NO_CODE else runs.codes[i]
+        lines.append(LongTask(task, last_runs.texts[task], runs.durations[i], host, code))
+    return lines
+
+
+def _causes(runs: _Runs) -> list[tuple[str, int]]:
+    counts = Counter(code for code in runs.codes if code)
+    return [(describe_cause(None if code == NO_CODE else code), count) for code, count in counts.most_common()]
+
+
+def _failures(last_runs: LastRuns, workdir: Workdir) -> list[Failure]:
+    """Return the last failed tasks, the youngest first."""
+    failed = (task for task in reversed(last_runs.in_order_of_ends()) if last_runs.state(task) is TaskState.FAILED)
+    found = []
+    for task in failed:
+        history = last_runs.farmer(task)
+        who = history.identity if history else None
+        found.append(tell_failure(workdir, task, last_runs.texts[task], who, last_runs.last_run(task), LOG_LINES))
+        if len(found) == FAILURES:
+            break
+    return found

@@ -1,0 +1,238 @@
+"""Wires one rank, from its options to its exit code."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
+from taskfarmer_mpi.common.signals import SignalReceiver
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.job import startup
+from taskfarmer_mpi.job.communicator import Comm
+from taskfarmer_mpi.job.coordination import Coordinator
+from taskfarmer_mpi.job.early_leave import plan_early_leave
+from taskfarmer_mpi.job.startup import Orders
+from taskfarmer_mpi.progress.display import Display
+from taskfarmer_mpi.run.start import Options, Start
+from taskfarmer_mpi.run.summary import summarize
+from taskfarmer_mpi.trace.timeline import merge_timeline
+from taskfarmer_mpi.upkeep.census import Census, take_patient_census
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import node_name
+from taskfarmer_mpi.workdir.journal import all_journals
+from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_LEFT = 0, 1, 2, 75
+"""All finished; some failed; a user's mistake; work is left, run it again."""
+
+QUICK_MERGE = 16 * 1024 * 1024
+"""Journals up to this size [bytes] are merged also when the farm was told to stop and has little time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a rank's work ended."""
+
+    code: int
+    lines: list[str]
+    """What to print; nothing on ranks that do not lead."""
+    are_all_alive: bool = True
+
+
+def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Mapping[str, str]) -> Ending:
+    """Run one farmer, from the first look at the work directory until the job is over.
+
+    Parameters
+    ----------
+    options
+        What the user asked for.
+    comm
+        The way to the other ranks.
+    receiver
+        Where signals arrive.
+    environ
+        The environment.
+
+    Raises
+    ------
+    UserError
+        If the job cannot begin.
+    FarmError
+        If only this rank cannot.
+    """
+    born = time.monotonic()
+    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{secrets.token_hex(3)}"
+    start = Start(options, comm, environ, name, lambda: bool(receiver.stops))
+    try:
+        orders, offset = _come_to_start(start, comm)
+    except startup.DismissedError:
+        return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
+    try:
+        limit = _time_limit(options, orders, offset, born)
+        farmer = start.farmer(orders, offset, limit.moment)
+    except OSError as error:
+        raise FarmError(f"{start.farm.workdir.path}: cannot start a farmer: {error}") from error
+    start.lock.is_hurried = lambda: bool(receiver.stops) or farmer.stop_reason is not None
+    ask_for_short_turns()
+    coordinator = _make_coordinator(start, farmer, comm, orders, environ)
+    with closing(Display(start.farm, options.progress)) as display:
+        watchers: list[Watcher] = [display] if options.progress != "none" else []
+        watchers += [start.dispatcher] if start.dispatcher is not None else []
+        _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
+    ending = (
+        _end(start.farm, farmer, coordinator, options, born) if coordinator.is_leader else Ending(coordinator.end or 0, [])
+    )
+    try:
+        farmer.leave()
+    except (FarmError, OSError) as error:
+        log.error("%s", error)
+    if start.dispatcher is not None:
+        start.dispatcher.see_end(farmer, ending.code)
+        start.dispatcher.close()
+    return Ending(ending.code, ending.lines, coordinator.is_complete)
+
+
+def _come_to_start(start: Start, comm: Comm) -> tuple[Orders, float]:
+    """Return rank 0's orders, and what to add to this node's clock to get rank 0's [s]."""
+    try:
+        return start.lead() if comm.rank == 0 else start.follow()
+    except UserError:
+        raise
+    except (FarmError, OSError) as error:
+        raise (FarmError if comm.rank else UserError)(str(error)) from error
+
+
+def _make_coordinator(start: Start, farmer: Farmer, comm: Comm, orders: Orders, environ: Mapping[str, str]) -> Coordinator:
+    options = start.options
+    coordinator = Coordinator(
+        comm=comm,
+        farm=start.farm,
+        farmer=farmer,
+        life_paths={rank: start.lock.life_path(other, "alive") for rank, other in orders.farmers.items()},
+        patience=options.lock_patience,
+        watch=start.watch(),
+    )
+    if options.leave_early is not None:
+        coordinator.early_leave = plan_early_leave(coordinator.ranks, options.leave_early, orders.hosts, environ)
+    return coordinator
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """When a farmer must stop."""
+
+    moment: float
+    """On the clock that only goes forward [s]."""
+    reason: str
+
+
+def _time_limit(options: Options, orders: Orders, offset: float, born: float) -> TimeLimit:
+    limits = [TimeLimit(math.inf, "")]
+    if options.timeout is not None:
+        limits.append(TimeLimit(born + options.timeout, "--timeout"))
+    if orders.job_end is not None:
+        left = orders.job_end - offset - time.time()
+        limits.append(TimeLimit(time.monotonic() + left - options.grace, "the batch job is about to end"))
+    return min(limits, key=lambda limit: limit.moment)
+
+
+class Watcher(Protocol):
+    """What looks on while a farmer works."""
+
+    def step(self, coordinator: Coordinator) -> None:
+        """Do what can be done now, without waiting for anything."""
+        ...
+
+
+def _work(
+    farmer: Farmer,
+    coordinator: Coordinator,
+    receiver: SignalReceiver,
+    limit: TimeLimit,
+    requests: Iterator[StopRequest | None],
+    watchers: Sequence[Watcher],
+) -> None:
+    """Let the farmer work until the coordinator says that the job is over."""
+    while coordinator.end is None:
+        if farmer.stop_reason is None:
+            reason = _stop_reason(receiver, limit)
+            request = next(requests) if coordinator.is_leader and reason is None else None
+            if request is not None and request.is_drain and farmer.drain_reason is None:
+                coordinator.spread_drain(request.reason)
+                farmer.drain(request.reason)
+            elif request is not None and not request.is_drain:
+                reason = request.reason
+            if reason is not None:
+                coordinator.spread_stop(reason)
+                farmer.stop(reason)
+        farmer.step()
+        if coordinator.is_due:
+            coordinator.step()
+        for watcher in watchers:
+            watcher.step(coordinator)
+        if coordinator.end is None:
+            receiver.wait(min(farmer.pause(), coordinator.pause()))
+
+
+def _stop_reason(receiver: SignalReceiver, limit: TimeLimit) -> str | None:
+    if receiver.stops:
+        return receiver.stops[0].name
+    return limit.reason if time.monotonic() >= limit.moment else None
+
+
+def _end(farm: Farm, farmer: Farmer, coordinator: Coordinator, options: Options, born: float) -> Ending:
+    """As the leader, see what came of the tasklist, and dismiss the others."""
+    patience = options.lock_patience if farmer.trouble is None else 0.0  # after trouble it was waited for already
+    try:
+        census = take_patient_census(farm, patience)
+        if farmer.trouble is None:
+            farmer.journal.flush()
+        _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)
+    except (UserError, FarmError, OSError) as error:
+        log.error("%s", error)
+        coordinator.dismiss(EXIT_LEFT)
+        return Ending(EXIT_LEFT, [])
+    code = _exit_code(census, farmer, coordinator)
+    coordinator.dismiss(code)
+    lines = summarize(
+        census=census,
+        tallies=[farmer.tally, *(report.tally for report in coordinator.reports.values())],
+        workdir=farm.workdir,
+        wall=time.monotonic() - born,
+        stop_reason=farmer.stop_reason or farmer.drain_reason,
+    )
+    return Ending(code, lines)
+
+
+def _exit_code(census: Census, farmer: Farmer, coordinator: Coordinator) -> int:
+    is_unsettled = farmer.trouble is not None or coordinator.recovery.waiting or coordinator.recovery.unknown
+    if farmer.stop_reason is not None or census.to_do or census.lost or (census.held and is_unsettled):
+        return EXIT_LEFT
+    return EXIT_FAILED if census.failed else EXIT_DONE
+
+
+def _merge(farm: Farm, patience: float, *, is_in_haste: bool) -> None:
+    if is_in_haste and _size_of_journals(farm) > QUICK_MERGE:
+        log.warning("the timeline is not merged, as there is no time: the next run does it")
+    else:
+        for trouble in merge_timeline(farm.workdir, farm.lock, farm.catalog, patience).troubles:
+            log.warning("%s", trouble)
+
+
+def _size_of_journals(farm: Farm) -> int:
+    size = 0
+    for path in all_journals(farm.workdir.farmers):
+        with suppress(FileNotFoundError):  # closed, and so renamed, this moment
+            size += path.stat().st_size
+    return size

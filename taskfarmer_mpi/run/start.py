@@ -1,0 +1,233 @@
+"""Brings one rank to its start: its plan, the work directory, the other ranks, its farmer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.farmer.pool import Pool, task_environment
+from taskfarmer_mpi.job import startup
+from taskfarmer_mpi.job.communicator import Comm
+from taskfarmer_mpi.job.startup import Orders
+from taskfarmer_mpi.job.walltime import job_end
+from taskfarmer_mpi.run.summary import tasks
+from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
+from taskfarmer_mpi.runners.registry import Definition
+from taskfarmer_mpi.runners.shell import Runner
+from taskfarmer_mpi.tasklists.lines import Handler
+from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
+from taskfarmer_mpi.upkeep.census import reclaim
+from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
+from taskfarmer_mpi.upkeep.preparation import prepare
+from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
+from taskfarmer_mpi.workdir.configuration import read_config
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import Workdir, node_name
+from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
+
+if TYPE_CHECKING:
+    from taskfarmer_mpi.monitors.dispatch import Dispatcher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    request: Request
+    """Which tasks, and how."""
+    timeout: float | None
+    """Stop after this time [s]."""
+    grace: float
+    """Stop this long before the end of the batch job [s]."""
+    task_time: float | None
+    """What a task lasts [s]; None to judge by the runs seen so far."""
+    lock_patience: float
+    """How long to wait for the lock before giving up [s]."""
+    reclaim: bool
+    """Whether tasks in nobody's hands go back to the list."""
+    progress: str
+    """How progress is shown: bar, lines or none."""
+    monitors: tuple[Definition, ...] = ()
+    """What is told of the farmers' lives."""
+    leave_early: float | None = None
+    """How long a rank must have had nothing to do before it leaves [s]; None to stay to the end."""
+
+
+class Start:
+    """A rank on its way to the start: what it has so far."""
+
+    farm: Farm
+    lock: WorkLock
+    life: LifeLock
+    task_lock: LifeLock
+    _plan: Plan
+    _runner: Runner
+    _tasklist_state: tuple[int, ...]
+
+    def __init__(
+        self, options: Options, comm: Comm, environ: Mapping[str, str], name: str, is_hurried: Callable[[], bool]
+    ) -> None:
+        self._is_hurried = is_hurried
+        self.options = options
+        self._comm = comm
+        self._environ = environ
+        self._name = name
+        self._job = environ.get("SLURM_JOB_ID", "")
+        self._begin = time.time()
+        self._recovery = Recovery()
+        self.dispatcher: Dispatcher | None = None
+        """The monitors of this rank's farmer, if it has any."""
+
+    def lead(self) -> tuple[Orders, float]:
+        """Make the work directory ready and bring the other ranks to the start."""
+        options = self.options
+        self._open_farm(make_plan(options.request))
+        self.farm = prepare(self.farm, self._plan.to_store, options.lock_patience)
+        stored = read_config(self.farm.workdir)
+        plan = replace(self._plan, listed=self.farm.catalog.listed, digest="" if stored is None else stored.digest)
+        self._plan = plan
+        self._prepare_workdir()
+        self._recovery = recover(self.farm, (), options.lock_patience)
+        if options.reclaim:
+            reclaimed = reclaim(self.farm, options.lock_patience)
+            log.info("%d tasks in nobody's hands are back on the list", len(reclaimed))
+        self._take_life()
+        own = startup.hello(self._name)
+        end = job_end(self._environ)
+        return startup.lead_startup(self._comm, own, self.lock, plan, options.lock_patience, end), 0.0
+
+    def follow(self) -> tuple[Orders, float]:
+        """Do what rank 0 says."""
+        patience = self.options.lock_patience + 2 * startup.HELLO_PATIENCE
+        return startup.follow_startup(self._comm, startup.hello(self._name), self._come_after, patience)
+
+    def _come_after(self, plan: Plan) -> WorkLock:
+        self._open_farm(plan)
+        if not self.farm.catalog.lines.begins_with(self.farm.catalog.listed, plan.digest):
+            raise UserError(f"{plan.tasklist}: not as rank 0 has read it; leave it as it is while a job begins")
+        self._take_life()
+        return self.lock
+
+    def _open_farm(self, plan: Plan) -> None:
+        self._plan = plan
+        enter_directory(plan)
+        workdir = Workdir(plan.workdir)
+        if is_foreign(plan.handler):
+            workdir.create()
+        self._tasklist_state = file_state(Path(plan.tasklist))
+        handler = self._read_tasklist()
+        self._runner = make_runner(plan.runner)
+        workdir.create()
+        paths = lock_paths(workdir, self._environ)
+        holder = f"{node_name()} pid {os.getpid()} ({self._name})"
+        self.lock = WorkLock(workdir, paths, holder)
+        self.lock.is_hurried = self._is_hurried
+        self.farm = Farm.of(workdir, self.lock, handler, plan.listed)
+
+    def _read_tasklist(self) -> Handler:
+        return make_handler(self._plan.handler, self._plan.tasklist, self._plan.workdir)
+
+    def _take_life(self) -> None:
+        mode = lock_mode(self.farm.workdir.path)
+        try:
+            self.life = LifeLock.create(self.lock.life_path(self._name, "alive"), mode)
+            self.task_lock = LifeLock.create(self.lock.life_path(self._name, "tasks"), mode)
+        except OSError as error:
+            raise UserError(f"{self.lock.paths[0].parent}: cannot make a lock file: {error.strerror}") from error
+
+    def watch(self) -> TasklistWatch:
+        """Return what notices lines that are appended to the tasklist from now on."""
+        return TasklistWatch(self.farm, self._plan.digest, lambda: self._read_tasklist().tasks, state=self._tasklist_state)
+
+    def farmer(self, orders: Orders, offset: float, deadline: float) -> Farmer:
+        """Build the farmer of this rank.
+
+        Parameters
+        ----------
+        orders
+            What rank 0 said.
+        offset
+            What to add to this node's clock to get rank 0's [s].
+        deadline
+            When it will be stopped, on the clock that only goes forward [s].
+        """
+        options = self.options
+        slots = self._plan.slots or max(1, len(os.sched_getaffinity(0)) // orders.sharers)
+        rank = self._comm.rank
+        workdir = self.farm.workdir
+        identity = Identity(
+            farmer=self._name,
+            host=node_name(),
+            pid=os.getpid(),
+            rank=rank,
+            ranks=self._comm.size,
+            job=self._job,
+            slots=slots,
+            alive_lock=str(self.life.path),
+            task_lock=str(self.task_lock.path),
+            clock_offset=round(offset, 6),
+        )
+        if rank == 0:
+            self._announce(orders, slots)
+        pool = Pool(
+            slots=slots,
+            farmer=self._name,
+            task_lock=self.task_lock,
+            workdir=workdir,
+            environ=task_environment(self._environ, self._name, workdir, rank),
+        )
+        farmer = Farmer(
+            farm=self.farm,
+            runner=self._runner,
+            pool=pool,
+            slots=slots,
+            journal=self._journal(identity, pool),
+            life=self.life,
+            task_lock=self.task_lock,
+            lock_patience=options.lock_patience,
+            deadline=deadline,
+            task_time=options.task_time,
+        )
+        note_recovery(farmer.journal, self._recovery)
+        farmer.journal.note("start", begin=round(self._begin, 6))
+        return farmer
+
+    def _journal(self, identity: Identity, pool: Pool) -> Journal:
+        """Begin the farmer's journal; if there are monitors, start them, and have them hear of what it notes."""
+        folder = self.farm.workdir.farmers
+        if not self.options.monitors:
+            return Journal(folder, identity)
+        from taskfarmer_mpi.monitors.dispatch import Dispatcher, WatchedJournal
+
+        self.dispatcher = Dispatcher(self.options.monitors, identity, self.farm.workdir, self._environ, pool.others)
+        self.dispatcher.tell("farmer_start", tasks=len(self.farm.catalog))
+        self.dispatcher.see_recovery(self._recovery)
+        return WatchedJournal(folder, identity, self.dispatcher, self.farm.catalog)
+
+    def _prepare_workdir(self) -> None:
+        """Let the handler make what its commands need, now that all is checked."""
+        make = getattr(self.farm.handler, "prepare_workdir", None)
+        if callable(make):
+            make()
+
+    def _announce(self, orders: Orders, slots: int) -> None:
+        farmers = len(orders.farmers)
+        log.warning(
+            "%s, %d x %d slots, work directory %s", tasks(len(self.farm.catalog)), farmers, slots, self.farm.workdir.path
+        )
+        if (crowding := orders.crowding(self._plan.slots)) is not None:
+            log.warning("%s", crowding)
+        log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
+        if len(self.lock.paths) > 1:
+            advice = "; PyTaskFarmer 0.1.0 farmers on other nodes do not see it: set SCRATCH" if farmers > 1 else ""
+            log.warning("lock files: %s%s", " and ".join(map(str, self.lock.paths)), advice)

@@ -1,0 +1,96 @@
+"""What a farm looks like at one moment, in the form of ``taskfarmer-ctl status --json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskfarmer_mpi.history.failures import Failure
+
+FORMAT = 1
+"""Version of the form of `Status` as JSON; see docs/monitoring.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many tasks are where; they add up to `total`."""
+
+    total: int
+    finished: int
+    failed: int
+    running: int
+    taken: int
+    """In the hands of a farmer, and not running: it waits for a slot, or ended and is about to be recorded."""
+    to_do: int
+    nobody: int
+    """In nobody's hands: a PyTaskFarmer has them, or had them when it died."""
+
+
+@dataclass(frozen=True, slots=True)
+class FarmerStatus:
+    """One farmer."""
+
+    farmer: str
+    state: str
+    """`alive`, `dead` (what was in its hands is not settled yet), `unknown`, `left`, or `died` (and was recovered)."""
+    host: str
+    pid: int
+    rank: int
+    ranks: int
+    job: str
+    slots: int
+    born: float
+    """[s since the epoch]"""
+    busy: int
+    """Slots that run a task."""
+    held: int
+    """Tasks in its hands, the running ones included."""
+    finished: int
+    """Runs that finished."""
+    failed: int
+    """Runs that failed."""
+    killed: int
+    """Runs that a shutdown cut short."""
+    rate: float | None
+    """Runs that ended lately [1/s]; None if it is not alive or none ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that runs now."""
+
+    task: int
+    farmer: str
+    host: str
+    rank: int
+    slot: int
+    begin: float
+    """[s since the epoch]"""
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A farm at one moment; its fields are those of ``status --json``."""
+
+    format: int
+    workdir: str
+    time: float
+    """When the files were read [s since the epoch]."""
+    tasks: Counts
+    nobody: list[int]
+    """The first of the tasks in nobody's hands."""
+    rate: float | None
+    """Runs that ended lately, of all farmers that live [1/s]; None if it is not known."""
+    left: float | None
+    """Time until the list is done at this rate [s]; None if it is not known."""
+    farmers: list[FarmerStatus]
+    running: list[RunningTask]
+    failures: list[Failure]
+    """The last ones, the oldest first."""
+    warnings: list[str]
+    """What could not be read, and why."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left that a farmer would run."""
+        return not (self.tasks.running or self.tasks.taken or self.tasks.to_do)

@@ -1,0 +1,177 @@
+"""The trace of a work directory: the journals of all farmers, and the events of plain farmers, as events for Perfetto.
+
+A process is a farmer, with a thread for itself and one for each slot; one more process has the counters of the whole work
+directory. Process and thread numbers are made up, above any OS pid on Linux: two nodes can have the same OS pid, and
+Perfetto drops overlapping slices of one lane. Merging the same journals again gives the same bytes, so nothing here depends
+on the time, or on whether a farmer has left already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, Outcome, read_histories
+from taskfarmer_mpi.trace.curves import Curve
+from taskfarmer_mpi.trace.events import (
+    Slice,
+    encode_arrow,
+    encode_count,
+    encode_slice,
+    name_process,
+    name_thread,
+)
+from taskfarmer_mpi.trace.farmer_lane import FarmerLane
+from taskfarmer_mpi.trace.pytaskfarmer_part import FIRST_PID, PlainPart
+from taskfarmer_mpi.trace.run_table import OPEN, RunTable
+from taskfarmer_mpi.trace.totals import Totals
+from taskfarmer_mpi.workdir.files import Workdir, open_file
+from taskfarmer_mpi.workdir.lists import split_line
+
+POINTS = 1000
+"""Most points of the curve of one farmer."""
+MAX_SLOTS = 2**16
+"""A farmer with more slots is not believed: its journal is damaged."""
+
+
+class Texts(Protocol):
+    """The text of each task; a task that it does not have is shown by its ID."""
+
+    def __len__(self) -> int:
+        """Return one more than the highest ID that is known."""
+        ...
+
+    def __getitem__(self, task_id: int, /) -> str:
+        """Return the text of a task."""
+        ...
+
+
+class Trace:
+    """What our farmers did."""
+
+    def __init__(self, workdir: Workdir, texts: Texts) -> None:
+        self._workdir = workdir
+        self._texts = texts
+        self._runs = RunTable()
+        self._pids: list[int] = []
+        self._names: list[str] = []
+        self._reasons: list[str] = []
+        self._totals = Totals(0)
+        self.troubles: list[str] = []
+        """What could not be read, and why."""
+
+    def events(self) -> Iterator[bytes]:
+        """Yield all events that are ours, but for those that `PlainPart.counters` makes."""
+        yield from name_process(FIRST_PID, f"all tasks · {self._workdir.path.name}", 0)
+        histories, self.troubles = read_histories(self._workdir)
+        pid = FIRST_PID + 1
+        born = []
+        for history in sorted(histories, key=lambda history: history.identity.rank):
+            slots = history.identity.slots
+            if 0 < slots <= MAX_SLOTS:  # taskfarmer-ctl has journals without a slot
+                yield from self._farmer(history, pid)
+                pid += slots + 1
+                born.append(round(history.born * 1e6))
+        self._runs.number()
+        self._totals = Totals(max(len(self._texts), self._runs.size))
+        for moment in born:
+            self._totals.begin(moment)
+        yield from self._slices()
+
+    def _farmer(self, history: FarmerHistory, pid: int) -> Iterator[bytes]:
+        """Yield what names a farmer, and its own lane; take in its runs."""
+        identity = history.identity
+        number = len(self._pids)
+        yield from name_process(pid, identity.label, number + 1)
+        yield from name_thread(pid, pid, "farmer", 0)
+        for slot in range(identity.slots):
+            yield from name_thread(pid, pid + 1 + slot, f"slot {slot}", slot + 1)
+        lane = FarmerLane(identity, pid)
+        first = len(self._runs)
+        try:
+            for item in history.happenings():
+                if not isinstance(item, Attempt):
+                    yield from lane.take(item)
+                elif item.slot < identity.slots:
+                    self._runs.append(number, item)
+                else:
+                    raise ValueError(f"slot {item.slot} of {identity.slots}")
+        except OSError as error:
+            self.troubles.append(f"{history.path}: cannot read: {error.strerror}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            self.troubles.append(f"{history.path}: a record is not as farmers write them ({error}); read up to there")
+        yield from lane.end()
+        self._pids.append(pid)
+        self._names.append(identity.farmer)
+        self._reasons.append(lane.reason)
+        self._runs.separate(first)
+        yield from self._busy(first, pid)
+
+    def _busy(self, first: int, pid: int) -> Iterator[bytes]:
+        """Yield how many slots of a farmer were busy."""
+        busy = Curve(POINTS)
+        for row in range(first, len(self._runs)):
+            busy.add(self._runs.begin[row], 1)
+            if self._runs.end[row] != OPEN:
+                busy.add(self._runs.end[row], -1)
+        for moment, value in busy.means():
+            yield encode_count(pid, "slots", "busy", moment, value)
+
+    def _slices(self) -> Iterator[bytes]:
+        runs, texts, pids = self._runs, self._texts, self._pids
+        known = len(texts)
+        for row in range(len(runs)):
+            task, farmer, outcome = runs.task[row], runs.farmer[row], runs.outcome_of(row)
+            yield encode_slice(
+                Slice(
+                    pid=pids[farmer],
+                    tid=pids[farmer] + 1 + runs.slot[row],
+                    begin=runs.begin[row],
+                    end=runs.end[row],
+                    task=task,
+                    text=texts[task] if task < known else f"task {task}",
+                    outcome=outcome,
+                    code=runs.code[row],
+                    attempt=runs.attempt[row],
+                    cpu=runs.cpu[row],
+                    max_rss=runs.max_rss[row],
+                    farmer=self._names[farmer],
+                    reason=self._reasons[farmer],
+                )
+            )
+            if outcome in (Outcome.FINISHED, Outcome.FAILED):
+                self._totals.end(runs.end[row], is_finished=outcome is Outcome.FINISHED)
+            if runs.previous[row] >= 0:
+                yield from self._next_run(runs.previous[row], row)
+
+    def _next_run(self, before: int, row: int) -> Iterator[bytes]:
+        """Yield the arrow from a run that did not finish to the next one of its task; its task was not done after all."""
+        runs = self._runs
+        outcome = runs.outcome_of(before)
+        if outcome in (Outcome.FINISHED, Outcome.FAILED):
+            self._totals.end(runs.begin[row], is_finished=outcome is Outcome.FINISHED, change=-1)
+        if outcome is not Outcome.FINISHED and runs.end[before] != OPEN:
+            source = (*self._lane(before), runs.end[before] - 1)
+            yield from encode_arrow(row + 1, source, (*self._lane(row), runs.begin[row]))
+
+    def _lane(self, row: int) -> tuple[int, int]:
+        pid = self._pids[self._runs.farmer[row]]
+        return pid, pid + 1 + self._runs.slot[row]
+
+    def plain_part(self) -> PlainPart:
+        """Return what adds the events of plain farmers, once `events` came to its end."""
+        return PlainPart(self._totals.copy(), self._plain_outcomes)
+
+    def _plain_outcomes(self) -> dict[str, bool]:
+        """Return, by text, which tasks whose outcome is in no journal finished: the events of plain farmers do not tell."""
+        outcomes = {}
+        for path, outcome in ((self._workdir.failed, Outcome.FAILED), (self._workdir.finished, Outcome.FINISHED)):
+            own = self._runs.tasks_with(outcome)
+            with suppress(OSError), open(open_file(path, os.O_RDONLY), "rb") as file:
+                for line in file:
+                    task, text = split_line(line.rstrip(b"\n"))
+                    if task is not None and not (task < len(own) and own[task]):
+                        outcomes[text.decode("utf-8", "replace")] = outcome is Outcome.FINISHED
+        return outcomes

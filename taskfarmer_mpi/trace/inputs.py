@@ -1,0 +1,45 @@
+"""What `taskfarmer-ctl` needs for a trace: the texts of the tasks, and the lock if it can be had."""
+
+from __future__ import annotations
+
+import os
+
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.history.task_texts import TaskTexts, plain_tasklist
+from taskfarmer_mpi.upkeep.reopening import open_lock
+from taskfarmer_mpi.workdir.configuration import read_config
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import WorkLock
+
+READING_PATIENCE = 10.0
+"""How long to wait for the lock where it is possible to do without [s]."""
+
+
+def read_texts(workdir: Workdir) -> tuple[TaskTexts, list[str]]:
+    """Return the texts of the tasks, without the code of their handler, and what could not be read and why.
+
+    Raises
+    ------
+    FarmError
+        If a list cannot be read.
+    """
+    troubles = []
+    stored = None
+    try:
+        stored = read_config(workdir)
+    except UserError as error:
+        troubles.append(str(error))
+    try:
+        return TaskTexts(workdir, plain_tasklist(stored)), troubles
+    except OSError as error:
+        raise FarmError(f"{error.filename or workdir.path}: cannot read: {error.strerror}") from error
+
+
+def open_reading_lock(workdir: Workdir) -> WorkLock | None:
+    """Return the lock of a work directory; None if this user cannot take it, and has to read without."""
+    lock = open_lock(workdir, os.environ)
+    for path in lock.paths:
+        writable = path if path.exists() else path.parent
+        if not os.access(writable, os.W_OK):
+            return None
+    return lock

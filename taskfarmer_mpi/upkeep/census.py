@@ -1,0 +1,130 @@
+"""Where every task of a work directory is."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import read_file
+from taskfarmer_mpi.workdir.journal import OpenJournals
+from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in
+
+PLAIN_PATIENCE = 2.0
+"""How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
+
+_TO_DO, _FINISHED, _FAILED, _HELD = range(1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Counts of tasks by where they are, and the IDs that a user wants to see."""
+
+    total: int
+    finished: int
+    failed: list[int]
+    to_do: int
+    held: int
+    """Tasks in the hands of farmers of ours, by their journals."""
+    lost: list[int] = field(default_factory=list)
+    """Tasks in nobody's hands, as far as the files tell: a plain PyTaskFarmer has them, or had them when it died."""
+
+
+def take_census(farm: Farm, patience: float) -> Census:
+    """Count the tasks of a farm.
+
+    The lists are read under the lock, for a moment, and examined without it. Journals are read only if a task is on no list.
+
+    Raises
+    ------
+    LockBusyError
+        If others held the lock for longer than `patience` [s].
+    """
+    with farm.lock.held(patience):
+        lists = _read_lists(farm)
+    census = _count(farm, lists, set())
+    if not census.lost:
+        return census
+    journals = OpenJournals(farm.workdir.farmers)
+    journals.advance()  # the long way, without the lock; what comes after is short
+    with farm.lock.held(patience):
+        lists = _read_lists(farm)
+        journals.advance()
+        return _count(farm, lists, journals.held())
+
+
+def take_patient_census(
+    farm: Farm, patience: float, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> Census:
+    """Count the tasks of a farm; give plain farmers some time to record the tasks that they are about to end.
+
+    Raises
+    ------
+    LockBusyError
+        If others held the lock for longer than `patience` [s].
+    """
+    deadline = clock() + PLAIN_PATIENCE
+    pause = 0.05
+    census = take_census(farm, patience)
+    while census.lost and clock() < deadline and not farm.lock.is_hurried():
+        sleep(pause)
+        pause = min(2 * pause, 0.5)
+        census = take_census(farm, patience)
+    return census
+
+
+_Lists = list[tuple[int, bytes]]
+"""Where the tasks of a list are, and its content; later ones outweigh earlier ones."""
+
+
+def _read_lists(farm: Farm) -> _Lists:
+    farm.catalog.advance()
+    workdir = farm.workdir
+    places = (
+        (_TO_DO, workdir.toprocess),
+        (_TO_DO, workdir.added),
+        (_FINISHED, workdir.finished),
+        (_FAILED, workdir.failed),
+    )
+    return [(place, read_file(path) or b"") for place, path in places]
+
+
+def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:
+    where = bytearray(len(farm.catalog))
+    for task_id in held:
+        if task_id < len(where):
+            where[task_id] = _HELD
+    for place, data in lists:
+        for task_id in ids_in(data):
+            if task_id < len(where):
+                where[task_id] = place
+    return Census(
+        total=len(where),
+        finished=where.count(_FINISHED),
+        failed=_positions(where, _FAILED),
+        to_do=where.count(_TO_DO),
+        held=where.count(_HELD),
+        lost=_positions(where, 0),
+    )
+
+
+def _positions(where: bytearray, place: int) -> list[int]:
+    return [match.start() for match in re.finditer(re.escape(bytes([place])), where)]
+
+
+def reclaim(farm: Farm, patience: float) -> list[int]:
+    """Put the tasks in nobody's hands back on the list; return them.
+
+    Only a user can know that no plain PyTaskFarmer is at work on them any more.
+    """
+    journals = OpenJournals(farm.workdir.farmers)
+    journals.advance()
+    with farm.lock.held(patience):
+        lists = _read_lists(farm)
+        journals.advance()
+        lost = _count(farm, lists, journals.held()).lost
+        give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in lost])
+    return lost

@@ -1,0 +1,126 @@
+"""What a job works on: what the user asked for, completed with what the work directory knows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
+from taskfarmer_mpi.workdir.configuration import Stored, read_config
+from taskfarmer_mpi.workdir.files import Workdir
+
+DEFAULT_SLOTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user said about it; None where he said nothing."""
+
+    tasklist: Path | None = None
+    workdir: Path | None = None
+    handler: str | None = None
+    runner: str | None = None
+    slots: int | None = None
+    """Slots per farmer; 0 for one per CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all ranks of a job have in common."""
+
+    tasklist: str
+    """Absolute path."""
+    workdir: str
+    """Absolute path."""
+    handler: Definition
+    runner: Definition
+    slots: int | None
+    """Slots per farmer; None for one per CPU."""
+    directory: str | None = None
+    """Where tasks run; None for the directory of each farmer."""
+    listed: int | None = None
+    """How many tasks plain farmers may know; None before the work directory was looked at."""
+    digest: str = ""
+    """SHA-256 of the texts of those tasks."""
+
+    @property
+    def to_store(self) -> Stored:
+        """What a new work directory keeps of it."""
+        directory = self.directory or os.getcwd()
+        return Stored(self.tasklist, self.handler, self.runner, directory, self.slots)
+
+
+def make_plan(request: Request) -> Plan:
+    """Complete a request with what the work directory and the user's INI files say.
+
+    Raises
+    ------
+    UserError
+        If that is not enough to begin, or contradicts what the work directory was made for.
+    """
+    workdir = Workdir(request.workdir or f"{request.tasklist}_workdir")
+    stored = read_config(workdir)
+    if stored is None:
+        return _new_plan(request, workdir)
+    if request.tasklist is not None:
+        _check_tasklist(os.path.abspath(request.tasklist), stored, workdir)
+    if request.handler is not None:
+        _check_handler(find(HANDLER, request.handler), stored, workdir)
+    return Plan(
+        tasklist=os.path.abspath(request.tasklist) if request.tasklist is not None else stored.tasklist,
+        workdir=str(workdir.path),
+        handler=stored.handler,
+        runner=stored.runner if request.runner is None else find(RUNNER, request.runner),
+        slots=stored.slots if request.slots is None else request.slots or None,
+        directory=stored.directory if request.tasklist is None else None,
+    )
+
+
+def _new_plan(request: Request, workdir: Workdir) -> Plan:
+    if request.tasklist is None:
+        raise UserError(f"{workdir.path}: no farm.ini here that names a tasklist: say which tasklist to work on")
+    slots = DEFAULT_SLOTS if request.slots is None else request.slots or None
+    return Plan(
+        tasklist=os.path.abspath(request.tasklist),
+        workdir=str(workdir.path),
+        handler=find(HANDLER, "default" if request.handler is None else request.handler),
+        runner=find(RUNNER, "default" if request.runner is None else request.runner),
+        slots=slots,
+    )
+
+
+def _check_tasklist(path: str, stored: Stored, workdir: Workdir) -> None:
+    """Refuse another tasklist; one that was moved is checked by its content later."""
+    if path == stored.tasklist or not os.path.exists(stored.tasklist) or not os.path.exists(path):
+        return
+    if not os.path.samefile(path, stored.tasklist):
+        raise UserError(f"{workdir.path}: made for {stored.tasklist}, not for {path}: give it a --workdir of its own")
+
+
+def _check_handler(asked: Definition, stored: Stored, workdir: Workdir) -> None:
+    if not asked.is_same(stored.handler):
+        raise UserError(
+            f"{workdir.path}: made with the tasklist handler {stored.handler.describe()}, not with {asked.describe()}:"
+            " leave --tasklist away to go on, or give it a --workdir of its own"
+        )
+
+
+def enter_directory(plan: Plan) -> None:
+    """Go to where the tasks of a resumed farm run.
+
+    Raises
+    ------
+    UserError
+        If that is not possible.
+    """
+    if plan.directory is None:
+        return
+    try:
+        os.chdir(plan.directory)
+    except OSError as error:
+        raise UserError(
+            f"{plan.directory}: cannot enter the directory where the farm was started: {error.strerror};"
+            f" give the tasklist {plan.tasklist} to run its tasks where you are"
+        ) from error

@@ -1,0 +1,226 @@
+"""Recovery of what dead farmers left in their journals.
+
+A farmer is dead if its life lock can be had. Its tasks are settled only when its task lock can be had, too: then no process
+of any of them is left. Outcomes that it did not record are recorded; tasks in its hands go back to `toprocess`. Recovery can
+die at any point and be done again: it looks up first what the lists and the other journals say already.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import read_file
+from taskfarmer_mpi.workdir.journal import (
+    Journal,
+    JournalReader,
+    JournalState,
+    OpenJournals,
+    append_record,
+    close_journal,
+    open_journals,
+    read_identity,
+    read_records,
+)
+from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line
+from taskfarmer_mpi.workdir.locks import LifeLock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a look at the other farmers of a work directory brought."""
+
+    farmers: int = 0
+    """Dead farmers whose tasks are settled now."""
+    tasks: int = 0
+    """Tasks that are back in `toprocess`."""
+    unknown: int = 0
+    """Dead farmers whose journals name tasks that this work directory does not have."""
+    waiting: list[str] = field(default_factory=list)
+    """Dead farmers some of whose tasks still run, and why nothing can be done yet."""
+    begin: float = field(default=0.0, compare=False)
+    """[s since the epoch]"""
+    end: float = field(default=0.0, compare=False)
+    """[s since the epoch]"""
+
+
+@dataclass(slots=True)
+class _Dead:
+    reader: JournalReader
+    locks: list[LifeLock]
+
+    def let_go(self) -> None:
+        """Release its locks."""
+        for life in self.locks:
+            life.release()
+
+    @property
+    def state(self) -> JournalState | None:
+        return self.reader.state
+
+
+def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
+    """Settle the tasks of all dead farmers.
+
+    Parameters
+    ----------
+    farm
+        The farm, its lock not held.
+    own
+        Journals to leave alone.
+    patience
+        How long to wait for the lock [s].
+
+    Raises
+    ------
+    LockBusyError
+        If others held the lock all that time; then nothing was done.
+    """
+    begin = time.time()
+    dead: list[_Dead] = []
+    waiting: list[str] = []
+    try:
+        for path in open_journals(farm.workdir.farmers):
+            locks = None if path in own else _seize(farm, path, waiting)
+            if locks is not None:
+                dead.append(_Dead(JournalReader(path), locks))
+        recovery = _settle(farm, dead, patience) if dead else Recovery()
+    finally:
+        for farmer in dead:
+            farmer.let_go()
+    return replace(recovery, waiting=waiting, begin=begin, end=time.time())
+
+
+def note_recovery(journal: Journal, recovery: Recovery) -> None:
+    """Note in a farmer's journal what it recovered, if anything."""
+    if recovery.farmers:
+        times = {"begin": round(recovery.begin, 6), "end": round(recovery.end, 6)}
+        journal.note("recovery", **times, farmers=recovery.farmers, tasks=recovery.tasks)
+
+
+def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
+    """Return both locks of a dead farmer; None if it lives, its tasks do, or nothing can be known."""
+    try:
+        who = read_identity(next(read_records(path)), path)
+    except (FileNotFoundError, StopIteration):
+        return None  # it left since the folder was read
+    except FarmError as error:
+        waiting.append(str(error))
+        return None
+    names = (f".{path.stem}.alive", f".{path.stem}.tasks")
+    if not (who.alive_lock.endswith(names[0]) and who.task_lock.endswith(names[1])):
+        waiting.append(f"{path}: names lock files that are not its own")
+        return None
+    try:
+        life = LifeLock.seize(Path(who.alive_lock))
+    except OSError as error:
+        farm.workdir.refresh()
+        if path.exists() and _has_tasks(path):
+            waiting.append(
+                f"whether {who.label} lives is not known ({who.alive_lock}: {error.strerror}); if it does not,"
+                f" and the file is missing: touch {who.alive_lock}"
+            )
+        return None
+    if life is None:
+        return None
+    try:
+        tasks = LifeLock.seize(Path(who.task_lock))
+    except FileNotFoundError:
+        return [life]  # recovery removed it, and died before it removed the other one
+    except OSError as error:
+        life.release()
+        waiting.append(f"{who.task_lock}: {error.strerror}")
+        return None
+    if tasks is None:
+        life.release()
+        waiting.append(f"{who.label} is dead, but processes of its tasks still run on {who.host}")
+        return None
+    return [life, tasks]
+
+
+def _has_tasks(path: Path) -> bool:
+    reader = JournalReader(path)
+    reader.advance()
+    return reader.state is not None and bool(reader.state.held or reader.state.ended)
+
+
+def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
+    """Bring the tasks of dead farmers to where they belong."""
+    others = OpenJournals(farm.workdir.farmers, {farmer.reader.path for farmer in dead})
+    recorded = Recorded(farm)
+    for farmer in dead:
+        farmer.reader.advance()
+    others.advance()
+    recorded.advance()  # the long way, without the lock; what comes after is short
+    with farm.lock.held(patience):
+        farm.catalog.advance()
+        recorded.advance()
+        others.advance()
+        present = [farmer for farmer in dead if farmer.reader.path.exists()]  # the others left before they were seized
+        settled = [farmer for farmer in present if _is_known(farm, farmer)]
+        states = [farmer.state for farmer in settled if farmer.state is not None]
+        _record(farm, states, recorded.flags)
+        tasks = _give_back(farm, settled, others.held(), recorded.flags)
+        for farmer in settled:
+            close_journal(farmer.reader.path)
+    for farmer in settled:
+        if farmer.state is not None:
+            log.info("recovered %s: %d tasks were in its hands", farmer.state.identity.label, len(farmer.state.held))
+        for life in reversed(farmer.locks):
+            with suppress(FileNotFoundError):
+                life.path.unlink()
+    return Recovery(len(settled), tasks, len(present) - len(settled))
+
+
+def _is_known(farm: Farm, farmer: _Dead) -> bool:
+    """Whether all its tasks are tasks of this work directory."""
+    state = farmer.state
+    return state is None or all(task_id < len(farm.catalog) for task_id in (*state.held, *state.ended))
+
+
+def _record(farm: Farm, states: list[JournalState], recorded: bytearray) -> None:
+    """Append the outcomes that the dead farmers had no time to record."""
+    for path, is_finished in ((farm.workdir.finished, True), (farm.workdir.failed, False)):
+        ids = {task_id for state in states for task_id, code in state.ended.items() if (code == 0) == is_finished}
+        missing = [task_id for task_id in sorted(ids) if not recorded[task_id]]
+        if missing:
+            append_tasks(path, [Task(task_id, farm.catalog[task_id]) for task_id in missing])
+        for task_id in missing:
+            recorded[task_id] = 1
+
+
+def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: bytearray) -> int:
+    """Append to `toprocess` what was in the dead farmers' hands and is nowhere else; return how many tasks."""
+    states = [(farmer, farmer.state) for farmer in dead if farmer.state is not None]
+    held = {task_id for _, state in states for task_id in state.held if not recorded[task_id]} - elsewhere
+    if not held:
+        return 0
+    to_do = {task_id for path in (farm.workdir.toprocess, farm.workdir.added) for task_id in _listed(farm, path, held)}
+    for farmer, state in states:
+        # If some of the tasks that it took last are still on the list, it died before it cut them off, and those that are
+        # not there any more were taken by others since. Its journal must say so before the list changes again.
+        if state.suspect:
+            gone = sorted(state.suspect - to_do) if state.suspect & to_do else []
+            append_record(farmer.reader.path, "given", ids=gone)
+            held.difference_update(gone)
+    back = held - to_do
+    give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in back])
+    return len(back)
+
+
+def _listed(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
+    """Yield which of the `wanted` tasks a list has."""
+    for line in io.BytesIO(read_file(path) or b""):
+        task_id, text = split_line(line[:-1])
+        if task_id in wanted and line.endswith(b"\n") and farm.catalog.has(task_id, text):
+            yield task_id

@@ -1,0 +1,89 @@
+"""A work directory as `taskfarmer-ctl` sees it: what farmers are told when they start, without being one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.runners.pytaskfarmer import make_handler
+from taskfarmer_mpi.workdir.configuration import Stored, read_config
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import Workdir, node_name
+from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
+
+LOCK_PATIENCE = 600.0
+"""How long to wait for the lock before giving up [s]."""
+
+
+def read_stored(workdir: Workdir) -> Stored:
+    """Return the configuration that a farmer of ours left in a work directory.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    stored = read_config(workdir)
+    if stored is None:
+        raise UserError(
+            f"{workdir.path}: no farm.ini here: only PyTaskFarmer worked in it so far;"
+            " start taskfarmer-mpi with its tasklist"
+        )
+    return stored
+
+
+def open_lock(workdir: Workdir, environ: Mapping[str, str]) -> WorkLock:
+    """Return the lock of a work directory."""
+    return WorkLock(workdir, lock_paths(workdir, environ), f"{node_name()} pid {os.getpid()} (taskfarmer-ctl)")
+
+
+def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
+    """Return the farm of a work directory, with its handler and all of its tasks.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or the tasklist is not the one for which it was made.
+    """
+    stored = read_stored(workdir)
+    with suppress(OSError):  # input files that the tasklist names may be relative to it
+        os.chdir(stored.directory)
+    handler = make_handler(stored.handler, stored.tasklist, str(workdir.path))
+    if not handler.tasks.begins_with(stored.listed, stored.digest):
+        raise UserError(
+            f"{stored.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made"
+        )
+    return Farm.of(workdir, open_lock(workdir, environ), handler, stored.listed)
+
+
+@contextmanager
+def hands(workdir: Workdir, lock: WorkLock) -> Iterator[Journal]:
+    """Have a journal for a moment, as a farmer does: if this process dies, recovery puts right what it says.
+
+    At the end nothing may be in its hands; then it is gone.
+    """
+    name = f"ctl-{node_name()}-{os.getpid()}-{secrets.token_hex(3)}"
+    mode = lock_mode(workdir.path)
+    lives = [LifeLock.create(lock.life_path(name, what), mode) for what in ("alive", "tasks")]
+    identity = Identity(
+        farmer=name,
+        host=node_name(),
+        pid=os.getpid(),
+        rank=0,
+        ranks=1,
+        job="",
+        slots=0,
+        alive_lock=str(lives[0].path),
+        task_lock=str(lives[1].path),
+    )
+    journal = Journal(workdir.farmers, identity)
+    yield journal  # after an error it stays, and is that of a dead farmer
+    journal.close()
+    journal.path.unlink()
+    for life in reversed(lives):
+        life.path.unlink(missing_ok=True)
+        life.release()

@@ -1,0 +1,146 @@
+"""Puts tasks that have ended back on the list, and keeps their logs under other names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
+from taskfarmer_mpi.workdir.journal import Journal, OpenJournals
+from taskfarmer_mpi.workdir.lists import ids_in, parse_task, put_on_stacks
+from taskfarmer_mpi.workdir.locks import WorkLock
+
+BATCH = 500
+"""How many tasks are moved while the lock is held once: PyTaskFarmer waits for it for 10 s only."""
+_ID = re.compile(rb"^(\d{1,18}) [^\n]*\n", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Retried:
+    """What came of it."""
+
+    tasks: list[int] = field(default_factory=list)
+    """Those that are on the list again."""
+    not_ended: list[int] = field(default_factory=list)
+    """Those that were asked for, but have not ended: nothing was changed."""
+
+
+def retry_tasks(
+    workdir: Workdir, lock: WorkLock, journal: Journal, listed: int, ids: Collection[int] | None, patience: float
+) -> Retried:
+    """Put tasks back on the list.
+
+    Parameters
+    ----------
+    workdir, lock
+        The work directory and its lock, not held.
+    journal
+        Where the tasks are while they are on no list.
+    listed
+        How many tasks plain farmers may know.
+    ids
+        The tasks; None for all that failed.
+    patience
+        How long to wait for the lock [s].
+
+    Raises
+    ------
+    LockBusyError
+        If others hold it all that time.
+    FarmError
+        If a list cannot be written.
+    """
+    if ids is None:
+        with lock.held(patience):
+            ids = set(ids_in(read_file(workdir.failed) or b""))
+    result = Retried()
+    journals = OpenJournals(workdir.farmers)
+    waiting = iter(sorted(set(ids)))
+    while batch := set(islice(waiting, BATCH)):
+        journals.advance()  # the long way, without the lock; what comes after is short
+        scans = [_scan(path, batch) for path in (workdir.finished, workdir.failed)]
+        with lock.held(patience):
+            journals.advance()
+            moved = _move(workdir, journal, listed, batch - journals.held(), scans)
+        result.tasks += moved
+        result.not_ended += sorted(batch - set(moved))
+    return result
+
+
+class _Scan(NamedTuple):
+    """Where some tasks are in a list."""
+
+    path: Path
+    data: bytes
+    """Its whole lines."""
+    places: list[tuple[int, int]]
+    """Start and end of these tasks' lines."""
+
+    def tasks(self, wanted: Collection[int]) -> dict[tuple[int, int], Task]:
+        """Return those tasks that are wanted, by place."""
+        tasks = {(start, end): parse_task(self.data[start : end - 1]) for start, end in self.places}
+        return {place: task for place, task in tasks.items() if task is not None and task.id in wanted}
+
+    def without(self, places: Iterable[tuple[int, int]]) -> bytes:
+        """Return the list without the lines in some places, which are in order."""
+        kept = []
+        position = 0
+        for start, end in places:
+            kept.append(self.data[position:start])
+            position = end
+        return b"".join([*kept, self.data[position:]])
+
+
+def _scan(path: Path, wanted: Collection[int], before: _Scan | None = None) -> _Scan:
+    """Find tasks in a list; what was scanned before and is the same still is not looked at again."""
+    data = read_file(path) or b""
+    data = data[: data.rfind(b"\n") + 1]
+    if before is None or not data.startswith(before.data):
+        before = _Scan(path, b"", [])
+    places = [match.span() for match in _ID.finditer(data, len(before.data)) if int(match[1]) in wanted]
+    return _Scan(path, data, before.places + places)
+
+
+def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int], scans: list[_Scan]) -> list[int]:
+    found: dict[int, Task] = {}
+    lists = []
+    for before in scans:
+        scan = _scan(before.path, wanted, before)
+        taken = scan.tasks(wanted)
+        found |= {task.id: task for task in taken.values()}
+        if taken:
+            lists.append((scan.path, scan.without(taken)))
+    if not found:
+        return []
+    ids = sorted(found)
+    journal.note("taken", ids=ids)
+    journal.sync()
+    journal.note("giving", ids=ids)  # so that recovery does not ask whether `taken` was completed
+    journal.flush()
+    for task_id in ids:
+        _keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
+    for path, kept in lists:
+        replace_file(path, kept)
+    put_on_stacks(workdir, listed, found.values())
+    journal.note("given", ids=ids)
+    journal.sync()
+    return ids
+
+
+def _keep_log(workdir: Workdir, task_id: int) -> None:
+    """Rename a task's log to ``log_<ID>.<N>``, with the first number that is free."""
+    path = workdir.log(task_id)
+    if path.is_symlink() or path.is_file():
+        path.rename(next(_free_names(workdir, task_id)))
+
+
+def _free_names(workdir: Workdir, task_id: int) -> Iterator[str]:
+    for number in count(1):
+        kept = workdir.log(task_id).with_name(f"log_{task_id}.{number}")
+        if not kept.exists():
+            yield str(kept)

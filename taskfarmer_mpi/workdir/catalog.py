@@ -1,0 +1,106 @@
+"""All tasks of a work directory, by ID: those that the tasklist had at first, and those that came later.
+
+What came later is in a file of its own, `tasks.added`, one task a line::
+
+    200 line python fit.py 7      a line that was appended to the tasklist
+    201 added python fit.py 8     a task that a user added to the work directory
+
+Their IDs go on where the tasklist ended when the work directory was made. PyTaskFarmer empties `toprocess` if it finds an ID
+there that its tasklist does not have, so these tasks have their own stack, too, and it never sees them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.tasklists.lines import Lines
+from taskfarmer_mpi.workdir.files import read_file
+
+_LINE = re.compile(rb"(\d{1,18}) (line|added) ([^\n]+)")
+
+
+class Origin(Enum):
+    """Where a task that came later is from."""
+
+    LINE = "line"
+    USER = "added"
+
+
+def encode_added(first_id: int, texts: Iterable[bytes], origin: Origin) -> bytes:
+    """Encode lines of `tasks.added`, with IDs from `first_id` on."""
+    return b"".join(b"%d %s %s\n" % (first_id + i, origin.value.encode(), text) for i, text in enumerate(texts))
+
+
+def parse_added(line: bytes) -> tuple[int, Origin, bytes] | None:
+    """Decode a line of `tasks.added`, given without its newline; None if it has another form."""
+    match = _LINE.fullmatch(line)
+    return (int(match[1]), Origin(match[2].decode()), match[3]) if match else None
+
+
+class Catalog(Lines):
+    """The texts of all tasks; it grows with its file, and what it has never changes."""
+
+    def __init__(self, lines: Lines, listed: int, path: Path) -> None:
+        """Begin with the tasks of the tasklist.
+
+        Parameters
+        ----------
+        lines
+            The tasks of the tasklist, `listed` of them at least.
+        listed
+            How many it had when the work directory was made: those that plain farmers may know.
+        path
+            The file of the others; it need not exist.
+        """
+        self.lines = lines
+        self.listed = listed
+        self._path = path
+        self._offset = 0
+        self._added: list[bytes] = []
+        self.appended: list[bytes] = []
+        """Those of the others that were lines of the tasklist."""
+
+    def __len__(self) -> int:
+        return self.listed + len(self._added)
+
+    def text(self, index: int) -> str:
+        """Return the text of one task; undecodable bytes are surrogate escapes."""
+        if index < self.listed:
+            return self.lines.text(index)
+        return self._added[index - self.listed].decode("utf-8", "surrogateescape")
+
+    def raw(self, index: int) -> bytes:
+        """Return the text of one task as bytes."""
+        return self.lines.raw(index) if index < self.listed else self._added[index - self.listed]
+
+    def has(self, task_id: int, text: bytes) -> bool:
+        """Whether a line of a list, by its ID and text, is one of these tasks."""
+        if task_id >= len(self):
+            return False
+        return (task_id < self.listed and self.lines.is_computed) or self.raw(task_id) == text
+
+    def advance(self) -> None:
+        """Take in what was added to the file since the last call; the lock of the work directory is held.
+
+        Raises
+        ------
+        FarmError
+            If the file cannot be read, or a line of it is no task.
+        """
+        try:
+            data = read_file(self._path, self._offset)
+        except OSError as error:
+            raise FarmError(f"{self._path}: cannot read: {error.strerror}") from error
+        for line in (data or b"").split(b"\n")[:-1]:  # a torn last line is cut off by who writes next
+            parsed = parse_added(line)
+            if parsed is None or parsed[0] != len(self):
+                shown = line[:60].decode("utf-8", "replace")
+                raise FarmError(f"{self._path}: {shown!r} is not the line of task {len(self)}")
+            self._offset += len(line) + 1
+            self._added.append(parsed[2])
+            if parsed[1] is Origin.LINE:
+                self.appended.append(parsed[2])

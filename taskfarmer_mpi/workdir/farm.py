@@ -1,0 +1,40 @@
+"""What all farmers of one work directory have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskfarmer_mpi.tasklists.lines import Handler
+from taskfarmer_mpi.workdir.catalog import Catalog
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import WorkLock
+
+
+@dataclass(frozen=True, slots=True)
+class Farm:
+    """A tasklist and the work directory where it is worked on."""
+
+    workdir: Workdir
+    lock: WorkLock
+    handler: Handler
+    """What makes commands of tasks."""
+    catalog: Catalog
+    """The tasks."""
+
+    @classmethod
+    def of(cls, workdir: Workdir, lock: WorkLock, handler: Handler, listed: int | None = None) -> Farm:
+        """Put a farm together.
+
+        Parameters
+        ----------
+        workdir, lock
+            The work directory and its lock.
+        handler
+            The handler of the tasklist; its tasks become those of the work directory.
+        listed
+            How many tasks of the tasklist plain farmers may know; None for all.
+        """
+        lines = handler.tasks.lines if isinstance(handler.tasks, Catalog) else handler.tasks
+        catalog = Catalog(lines, len(lines) if listed is None else listed, workdir.tasks_added)
+        handler.tasks = catalog
+        return cls(workdir, lock, handler, catalog)

@@ -1,0 +1,280 @@
+"""The locks: the one on a work directory, held for moments, and those that say whether a farmer lives.
+
+All are exclusive `flock` locks, which the kernel gives back when their holder dies. The only importer of filelock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout, lock_descriptor
+
+from taskfarmer_mpi.errors import FarmError, LockBusyError, UserError
+from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file
+
+log = logging.getLogger(__name__)
+
+REPORT = 10.0
+"""How long to wait for the lock before saying who holds it [s]; said again after twice the time, and so on."""
+STOP_PATIENCE = 5.0
+"""How long a farmer that was told to stop waits for the lock [s]; then its journal has to do."""
+TASK_LOCK_FD = 3
+"""Descriptor by which tasks hold their farmer's task lock."""
+LOCK_VARIABLES = ("SCRATCH", "TMP", "TMPDIR")
+"""Where PyTaskFarmer 0.1.0 looks for a directory for its lock, in this order; its documentation names the first only."""
+
+
+def lock_paths(workdir: Workdir, environ: Mapping[str, str]) -> list[Path]:
+    """Return the lock files that guard `workdir`, in the order in which they are taken.
+
+    The documented one comes first: in ``$SCRATCH``, else in the work directory. Where ``SCRATCH`` is not set but ``TMP`` or
+    ``TMPDIR`` is, PyTaskFarmer 0.1.0 locks a file there instead, which is the second one if that directory exists.
+    """
+    name = hashlib.md5(os.fsencode(workdir.path), usedforsecurity=False).hexdigest() + "_lock"
+    variable = next((variable for variable in LOCK_VARIABLES if variable in environ), None)
+    if variable == "SCRATCH":
+        return [Path(os.path.abspath(environ[variable] or "/")) / name]
+    if variable is None:
+        return [workdir.path / "lock"]
+    folder = Path(os.path.abspath(environ[variable] or "/"))
+    return [workdir.path / "lock", *([folder / name] if folder.is_dir() else [])]
+
+
+class WorkLock:
+    """The exclusive lock on a work directory: one or two `flock` files, held for moments only."""
+
+    def __init__(self, workdir: Workdir, paths: list[Path], holder: str) -> None:
+        """Prepare the lock; nothing is opened yet.
+
+        Parameters
+        ----------
+        workdir
+            What the lock guards.
+        paths
+            The lock files, in the order in which they are taken.
+        holder
+            Who takes it, in one line; written into the lock file for others to read.
+        """
+        self.workdir = workdir
+        self.paths = paths
+        self._holder = holder
+        self.is_hurried: Callable[[], bool] = lambda: False
+        """Whether there is no time to wait long, since the farmer was told to stop."""
+        mode = lock_mode(workdir.path)
+        self._locks = [
+            FileLock(
+                path,
+                timeout=0,
+                mode=mode,
+                thread_local=False,
+                fallback_to_soft=False,
+                preserve_lock_file=True,
+                on_acquired=self._sign,
+            )
+            for path in paths
+        ]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._locks[-1].is_locked
+
+    def life_path(self, farmer: str, what: str) -> Path:
+        """Return the path of a lock of one farmer: beside the lock of all, where locks are known to work."""
+        return self.paths[0].with_name(f"{self.paths[0].name}.{farmer}.{what}")
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it; return whether it is held now.
+
+        Raises
+        ------
+        UserError
+            If the file system or the lock file does not allow locks.
+        """
+        taken: list[FileLock] = []
+        for lock in self._locks:
+            try:
+                lock.acquire()
+            except Timeout:
+                break
+            except OSError as error:
+                self._release(taken)
+                raise UserError(_lock_advice(Path(lock.lock_file), error)) from error
+            taken.append(lock)
+        if len(taken) < len(self._locks):
+            self._release(taken)
+            return False
+        try:
+            self.workdir.refresh()
+        except OSError:
+            self._release(taken)
+            raise
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._release(self._locks)
+
+    @contextmanager
+    def held(self, patience: float) -> Iterator[None]:
+        """Hold the lock for the length of a `with` block.
+
+        Parameters
+        ----------
+        patience
+            How long to wait for it [s].
+
+        Raises
+        ------
+        LockBusyError
+            If others held it all that time; the message names the holder if it is known.
+        """
+        start = time.monotonic()
+        pause = 0.001
+        report = REPORT
+        while not self.try_acquire():
+            waited = time.monotonic() - start
+            if waited > report:
+                log.warning("%s: waiting for the lock for %.0f s; %s", self.paths[0], waited, self.describe_holder())
+                report *= 2
+            if waited >= (min(patience, STOP_PATIENCE) if self.is_hurried() else patience):
+                raise LockBusyError(f"{self.paths[0]}: no lock within {waited:.0f} s; {self.describe_holder()}")
+            time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
+            pause = min(2 * pause, 0.05)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def describe_holder(self) -> str:
+        """Say who holds the lock, as far as this node can know."""
+        for path in self.paths:
+            with suppress(OSError):
+                pid = _local_holder(path)
+                note = (read_file(path) or b"").decode("utf-8", "replace").strip()
+                if note and (pid is None or f"pid {pid} " in note):
+                    return f"it is held by {note}"
+                if pid is not None:
+                    return f"it is held by process {pid} on this node"
+        return "who holds it is not known: a farmer on another node, or a node that died and whose lease runs out"
+
+    def _sign(self, fd: int) -> None:
+        with suppress(OSError):  # a full disk must not stop anybody from taking the lock
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{self._holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+
+    @staticmethod
+    def _release(locks: list[FileLock]) -> None:
+        for lock in reversed(locks):
+            if lock.is_locked:
+                lock.release()
+
+
+def lock_mode(directory: Path) -> int:
+    """Return the mode of new lock files: the owner's, and the group's where the work directory is the group's.
+
+    Whoever can open a lock file can hold it and so stop the farm.
+    """
+    return 0o660 if directory.stat().st_mode & stat.S_IWGRP else 0o600
+
+
+def _lock_advice(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"{path}: cannot lock: {error.strerror}"
+    if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524):
+        return (
+            f"{path}: this file system has no working flock ({error.strerror}); set SCRATCH to a directory on a shared"
+            " file system that has it"
+        )
+    return f"{path}: cannot lock: {error.strerror}"
+
+
+def _local_holder(path: Path) -> int | None:
+    """Return the process of this node that holds a flock on `path`, from /proc/locks."""
+    status = os.stat(path)
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and inode in fields:
+            return int(fields[4])
+    return None
+
+
+class LifeLock:
+    """An exclusive lock that its holder keeps as long as it lives; whoever gets it knows that the holder is dead."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    @classmethod
+    def create(cls, path: Path, mode: int) -> LifeLock:
+        """Make a new lock file, which must not exist, and hold it."""
+        fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        if fd == TASK_LOCK_FD:  # older C libraries do not pass a descriptor on to a program under the same number
+            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, TASK_LOCK_FD + 1)
+            os.close(TASK_LOCK_FD)
+        os.fchmod(fd, mode)  # whatever the umask: the group must be able to find out that this farmer is dead
+        if not lock_descriptor(fd, blocking=False):
+            raise FarmError(f"{path}: another process holds a lock file that was made this moment")
+        return cls(path, fd)
+
+    @classmethod
+    def seize(cls, path: Path) -> LifeLock | None:
+        """Take an existing lock whose holder is dead; None if it lives.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the lock file is missing: then nothing is known of its holder.
+        OSError
+            If it is not the lock file of a farmer, or cannot be opened.
+        """
+        fd = open_file(path, os.O_RDWR)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size:
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not the lock file of a farmer", str(path))
+        if lock_descriptor(fd, blocking=False):
+            return cls(path, fd)
+        os.close(fd)
+        return None
+
+    @staticmethod
+    def is_taken(path: Path) -> bool:
+        """Whether somebody holds a life lock; many can ask at the same time without seeing each other.
+
+        Raises
+        ------
+        OSError
+            If the lock file is missing or cannot be opened.
+        """
+        fd = open_file(path, os.O_RDWR)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def is_held(self) -> bool:
+        """Whether the lock is still ours: a lease may have run out while this node was frozen or cut off."""
+        try:
+            return lock_descriptor(self.fd, blocking=False)
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Give the lock up."""
+        os.close(self.fd)

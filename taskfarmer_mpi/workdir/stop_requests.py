@@ -1,0 +1,65 @@
+"""A request to all farmers of a work directory to stop, left there as a file.
+
+It names the farmers that it is for, so those that start later do not heed it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.workdir.files import Workdir, read_file
+
+LOOK_INTERVAL = 1.0
+"""How often a job looks for a request [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """What a user wants."""
+
+    farmers: frozenset[str]
+    """The names of those that are to stop."""
+    is_drain: bool
+    """Whether running tasks may come to their end."""
+
+    @property
+    def reason(self) -> str:
+        """Why a farmer stopped, for its summary."""
+        return "taskfarmer-ctl stop --drain" if self.is_drain else "taskfarmer-ctl stop"
+
+
+def encode_request(request: StopRequest) -> bytes:
+    """Encode the content of the file."""
+    return json.dumps({"drain": request.is_drain, "farmers": sorted(request.farmers)}).encode() + b"\n"
+
+
+def parse_request(data: bytes) -> StopRequest | None:
+    """Decode the content of the file; None if it is none."""
+    try:
+        content = json.loads(data)
+        return StopRequest(frozenset(content["farmers"]), bool(content["drain"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def stop_requests(
+    workdir: Workdir, farmer: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[StopRequest | None]:
+    """Yield the request that this farmer is to heed now, or None; looks at the file now and then only."""
+    next_look = clock() + LOOK_INTERVAL
+    while True:
+        if clock() < next_look:
+            yield None
+            continue
+        next_look = clock() + LOOK_INTERVAL
+        try:
+            workdir.refresh()
+            data = read_file(workdir.stop_request)
+        except (OSError, FarmError):
+            data = None  # a directory in trouble is a matter of the next visit
+        request = parse_request(data) if data else None
+        yield request if request is not None and farmer in request.farmers else None

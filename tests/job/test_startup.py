@@ -1,0 +1,139 @@
+"""The start of a job, rank by rank, without MPI: each rank is a thread, messages go through boxes."""
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Post, make_farm
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.job.startup import DismissedError, Hello, Orders, follow_startup, lead_startup, refuse
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.locks import WorkLock
+
+HELLO = Hello("farmer", "node", frozenset({0, 1}))
+
+
+class LyingLock(WorkLock):
+    """A lock on a file system that lets every node have it."""
+
+    def try_acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def own_lock(farm: Farm) -> WorkLock:
+    return WorkLock(farm.workdir, farm.lock.paths, "another rank")
+
+
+def startup(farm: Farm, prepares: list[Callable[[Any], WorkLock]], hellos: list[Hello] | None = None) -> list[Any]:
+    """Muster rank 0 and one rank for each of `prepares`; return what came of each, an exception as a value."""
+    size = len(prepares) + 1
+    hellos = hellos or [HELLO] * size
+    post = Post(size)
+    results: list[Any] = [None] * size
+
+    def follow(rank: int) -> None:
+        try:
+            results[rank] = follow_startup(post.comm(rank), hellos[rank], prepares[rank - 1], 20.0)
+        except Exception as error:
+            results[rank] = error
+
+    threads = [threading.Thread(target=follow, args=(rank,)) for rank in range(1, size)]
+    for thread in threads:
+        thread.start()
+    try:
+        results[0] = lead_startup(post.comm(0), hellos[0], farm.lock, "plan", 5.0, 123.0)
+    except UserError as error:
+        refuse(post.comm(0), error)
+        results[0] = error
+    for thread in threads:
+        thread.join(30)
+    return results
+
+
+def test_ranks_get_the_plan_and_their_orders(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a"])
+    plans = []
+
+    def prepare(plan: object) -> WorkLock:
+        plans.append(plan)
+        return own_lock(farm)
+
+    hellos = [replace(HELLO, farmer=f"f{rank}", cpus=frozenset({rank // 2})) for rank in range(3)]
+    leader, *others = startup(farm, [prepare, prepare], hellos)
+    names = {0: "f0", 1: "f1", 2: "f2"}
+    hosts = dict.fromkeys(names, "node")
+    assert leader == Orders(names, 2, 123.0, hosts, {"node": 2})
+    assert [orders for orders, _ in others] == [
+        Orders(names, 2, 123.0, hosts, {"node": 2}),
+        Orders(names, 1, 123.0, hosts, {"node": 2}),
+    ]
+    assert all(abs(offset) < 0.5 for _, offset in others)
+    assert plans == ["plan", "plan"]
+
+
+def test_a_lock_that_does_not_exclude_ends_the_job_for_all(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a"])
+    liar = LyingLock(farm.workdir, farm.lock.paths, "liar")
+    leader, *others = startup(farm, [lambda _: own_lock(farm), lambda _: liar])
+    assert "locks do not exclude between nodes: rank 2 on node" in str(leader)
+    assert all(isinstance(other, DismissedError) for other in others)
+
+
+def test_ranks_that_would_lock_another_file_end_the_job_for_all(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a"])
+    other = WorkLock(farm.workdir, [tmp_path / "elsewhere"], "x")
+    leader, follower = startup(farm, [lambda _: other])
+    assert "set SCRATCH alike" in str(leader)
+    assert isinstance(follower, DismissedError)
+
+
+def test_a_rank_that_cannot_work_ends_the_job_for_all(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a"])
+
+    def fail(_: object) -> WorkLock:
+        raise UserError("tasks: cannot read the tasklist")
+
+    leader, follower = startup(farm, [fail])
+    assert str(leader) == "rank 1 on node: tasks: cannot read the tasklist"
+    assert isinstance(follower, DismissedError)
+
+
+def test_a_refusal_before_the_first_word_reaches_rank_0(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a"])
+    post = Post(2)
+    refuse(post.comm(1), UserError("farm.ini: damaged"))
+    with pytest.raises(UserError, match=r"rank 1 on .*: farm\.ini: damaged"):
+        lead_startup(post.comm(0), HELLO, farm.lock, "plan", 5.0)
+
+
+def _orders(hosts: list[str], cpus: dict[str, int]) -> Orders:
+    return Orders({}, 1, hosts=dict(enumerate(hosts)), cpus=cpus)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "slots", "warning"),
+    [
+        (["n1", "n2"], 8, None),
+        (["n1"], 8, None),
+        (["n1", "n1"], 2, None),
+        (["n1", "n1"], None, None),
+        (["n1", "n1"], 3, "2 ranks on n1 have 6 slots for 4 CPUs: start one rank per node"),
+        (["n1", "n1", "n2", "n2"], 8, r"2 ranks on n1 \(as on 1 more\) have 16 slots for 4 CPUs"),
+        (["n1"] * 5, None, "5 ranks on n1 have 5 slots for 4 CPUs"),
+    ],
+)
+def test_ranks_of_a_node_with_more_slots_than_cpus_are_warned_of(
+    hosts: list[str], slots: int | None, warning: str | None
+) -> None:
+    found = _orders(hosts, {"n1": 4, "n2": 4}).crowding(slots)
+    assert (found is None) == (warning is None)
+    if warning is not None:
+        assert re.match(warning, str(found))

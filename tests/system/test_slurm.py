@@ -1,0 +1,659 @@
+"""Farmers under a real Slurm of five nodes: batch scripts, signals, time limits, ranks and nodes that die."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import skip_or_fail
+from helpers import (
+    ROOT,
+    Process,
+    Site,
+    Stopwatch,
+    Witness,
+    accounted,
+    clean_environment,
+    is_alive,
+    read_timeline,
+    settled,
+    slices,
+    wait_for,
+)
+
+SCRIPTS = ROOT / "slurm"
+CLUSTER = ROOT / "scripts" / "slurm-cluster"
+NODES = ["n1", "n2", "n3", "n4", "n5"]
+FELLED = "n2"
+"""The node that a test sets down; jobs that last through all tests keep away from it."""
+
+REPEATS = int(os.environ.get("TEST_SLURM_REPEATS", "1"))
+"""How often the test of dying ranks is done; a shutdown is timed as often, but 4 times at least."""
+_ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "PREEMPTED"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What Slurm says about a job or an element of an array."""
+
+    state: str
+    code: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A submitted batch job."""
+
+    cluster: Cluster
+    id: str
+    output: Path
+
+    def states(self) -> list[JobState]:
+        """Return the state of the job, or of each element of an array."""
+        found = []
+        for line in self.cluster.ask("scontrol", "--oneliner", "show", "job", self.id).splitlines():
+            values = dict(re.findall(r"(\w+)=(\S+)", line))
+            found.append(JobState(values["JobState"], int(values["ExitCode"].split(":")[0]), int(values["Restarts"])))
+        return found
+
+    def wait(self, deadline: float) -> list[JobState]:
+        """Return how it ended; fail if it does not end in time [s]."""
+        wait_for(self._has_ended, deadline=deadline, what=f"end of job {self.id}: {self.output}")
+        return self.states()
+
+    def _has_ended(self) -> bool:
+        time.sleep(0.1)
+        return all(one.state in _ENDED for one in self.states())
+
+    def succeed(self, deadline: float) -> None:
+        """Fail unless all of it ends in time [s] with exit code 0."""
+        for one in self.wait(deadline):
+            assert (one.state, one.code) == ("COMPLETED", 0), self.said()
+
+    def said(self) -> str:
+        """Return what it wrote so far, for a script that names its own output too."""
+        return self.output.read_text() if self.output.exists() else "no output"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Slurm of this session."""
+
+    variables: dict[str, str]
+
+    def environ(self, site: Site) -> dict[str, str]:
+        """Return an environment in which Slurm's commands find it, and batch scripts our Python."""
+        locks = site.path / "locks"
+        locks.mkdir(exist_ok=True)
+        return site.environ(**self.variables, PYTHON=sys.executable, SCRATCH=str(locks))
+
+    def ask(self, *command: str) -> str:
+        """Return what a command of Slurm prints."""
+        environ = clean_environment(**self.variables)
+        done = subprocess.run(command, env=environ, timeout=30, check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout
+
+    def farm(self, site: Site, *arguments: str | Path, options: Sequence[str] = ()) -> Process:
+        """Start a farmer on each node with srun."""
+        command = ("srun", "--nodes=5", *options, sys.executable, "-m", "taskfarmer_mpi", *arguments)
+        return site.start(*command, environ=self.environ(site))
+
+    def submit(self, site: Site, *command: str | Path, name: str = "job", environ: dict[str, str] | None = None) -> Job:
+        """Submit a batch job: options, script and its arguments."""
+        output = site.path / f"{name}.out"
+        process = site.start(
+            "sbatch", "--parsable", f"--output={output}", *command, environ=self.environ(site) | (environ or {})
+        )
+        process.succeed(30)
+        return Job(self, process.stdout.strip(), output)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Start a Slurm of five nodes, and take it down at the end."""
+    options = ["--nodes", "5", "--cpus", "32", "--proctrack", os.environ.get("TEST_SLURM_PROCTRACK", "linuxproc")]
+    start = [str(CLUSTER), "start", *options]
+    done = subprocess.run(start, env=clean_environment(), timeout=120, check=False, capture_output=True, text=True)
+    if done.returncode in (69, 77):
+        skip_or_fail(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    variables = dict(word.split("=", 1) for word in shlex.split(done.stdout) if "=" in word)
+    yield Cluster(variables)
+    subprocess.run([CLUSTER, "stop"], env=clean_environment(**variables), timeout=120, check=True, capture_output=True)
+
+
+@pytest.fixture(autouse=True)
+def all_nodes_up(cluster: Cluster) -> None:
+    """Have each test begin with five nodes."""
+    wait_for(lambda: _usable_nodes(cluster) == NODES, deadline=120, what="all nodes up")
+
+
+def _usable_nodes(cluster: Cluster) -> list[str]:
+    lines = cluster.ask("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines()
+    return sorted({line.split()[0] for line in lines if line.split()[1] in ("idle", "mixed", "allocated")})
+
+
+def _node(farmer: str) -> str:
+    return farmer.split("-")[1]
+
+
+def _is_begun(witness: Witness, farmers: int = 5) -> bool:
+    """Whether so many farmers have started a task."""
+    return len({run.farmer for runs in witness.runs().values() for run in runs}) >= farmers
+
+
+def _wait_until_begun(witness: Witness, farmers: int = 5) -> None:
+    wait_for(lambda: _is_begun(witness, farmers), deadline=120, what=f"{farmers} farmers at work")
+
+
+def _nothing_left_running(site: Site) -> None:
+    wait_for(lambda: not site.leftovers(), deadline=15, what="no process left on any node")
+
+
+# -- the cluster itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["begin"], ["start", "--nodes", "0"], ["start", "--proctrack", "no"], ["stop", "x"]]
+)
+def test_the_cluster_script_refuses_what_it_does_not_know(arguments: list[str], site: Site) -> None:
+    process = site.start(CLUSTER, *arguments)
+    process.succeed(10, code=2)
+    assert process.stderr.startswith("slurm-cluster: ")
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_second_start_leaves_the_first_cluster_alone(cluster: Cluster, site: Site) -> None:
+    process = site.start(CLUSTER, "start", environ=cluster.environ(site))
+    process.succeed(10, code=1)
+    assert "one is there already" in process.stderr
+    assert _usable_nodes(cluster) == NODES
+
+
+def test_stop_removes_only_what_start_made(site: Site) -> None:
+    folder = site.path / "slurm-cluster.planted"
+    folder.mkdir()
+    for precious in (folder, site.path):
+        process = site.start(CLUSTER, "stop", environ=site.environ(SLURM_CLUSTER_DIR=str(precious)))
+        process.succeed(10, code=1)
+        assert "not a directory that start made" in process.stderr
+    assert folder.is_dir()
+
+
+# -- jobs that go over a time limit ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LongJob:
+    """A job that is submitted before the first test and looked at in the last ones."""
+
+    site: Site
+    witness: Witness
+    tasks: list[str]
+    job: Job
+
+    @property
+    def workdir(self) -> Path:
+        """Its work directory."""
+        return self.site.path / "tasks_workdir"
+
+
+REQUEUED = 180
+"""Tasks of 1 s that four slots can do in three jobs of less than 25 s, and not in two."""
+
+
+@pytest.fixture(scope="module")
+def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LongJob]]:
+    """Submit all jobs that last for a minute, to run beside the other tests."""
+    keep_away = f"--exclude={FELLED}"
+    endless = {"SLURM_JOB_END_TIME": "4000000000"}  # so the farmers do not know of the limit
+
+    def submit(
+        name: str, count: int, seconds: float, *options: str, more: Sequence[str], environ: dict[str, str] | None = None
+    ) -> LongJob:
+        folder = tmp_path_factory.mktemp(name)
+        site, witness = Site(folder), Witness(folder / "witness")
+        tasks = witness.tasks(count, seconds)
+        script, *arguments = more
+        command = [*options, keep_away, "--time=1", str(SCRIPTS / script), str(site.tasklist(tasks)), *arguments]
+        return LongJob(site, witness, tasks, cluster.submit(site, *command, environ=environ))
+
+    two = ("--nodes=2", "--cpus-per-task=2")
+    jobs = {
+        "requeued": submit("requeued", REQUEUED, 1.0, *two, more=["requeue.sh", "--grace", "35", "--task-time", "3"]),
+        "stuck": submit("stuck", 4, 1000.0, *two, more=["requeue.sh", "--grace", "50"]),
+        "limited": submit("limited", 2000, 0.5, *two, more=["multinode.sh"], environ=endless),
+        "script told": submit("script-told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
+        "ranks told": submit("ranks-told", 2000, 0.5, *two, "--signal=USR1@10", more=["multinode.sh"], environ=endless),
+    }
+    yield jobs
+    for long_job in jobs.values():
+        long_job.site.clear()
+
+
+def test_jobs_with_a_time_limit_start(long_jobs: dict[str, LongJob]) -> None:
+    for long_job in long_jobs.values():
+        _wait_until_begun(long_job.witness, farmers=2)
+
+
+# -- the whole list -------------------------------------------------------------------------------
+
+
+def test_srun_does_every_task_once_on_five_nodes(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(500, 0.05)
+    farm = cluster.farm(site, "-n", "2", site.tasklist(tasks))
+    farm.succeed(180)
+    runs = witness.once_each(500)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert sorted({_node(run.farmer) for run in runs.values()}) == NODES
+    events = read_timeline(site.path / "tasks_workdir")
+    processes = [event["args"]["name"] for event in events if event["ph"] == "M" and event["name"] == "process_name"]
+    names = [name for name in processes if name.startswith("rank ")]
+    assert len(processes) == len(names) + 1  # the counters of the whole directory
+    assert sorted(name for name in names for node in NODES if re.search(rf"\b{node}\b", name)) == sorted(names)
+    assert len(names) == 5
+    runs_of = Counter(event["pid"] for event in slices(site.path / "tasks_workdir"))
+    assert len(runs_of) == 5
+    assert runs_of.total() == 500
+    _nothing_left_running(site)
+
+
+@pytest.mark.parametrize("script", ["array.sh", "multinode.sh", "mixed.sh"])
+def test_a_batch_script_comes_to_the_end_of_its_list(script: str, cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(200, 0.05)
+    folder = site.path / "a folder"
+    folder.mkdir()
+    job = cluster.submit(site, "--cpus-per-task=2", SCRIPTS / script, site.tasklist(tasks, "a folder/my 'tasks'"))
+    job.succeed(180)
+    _nothing_left_running(site)  # the array of mixed.sh may be later
+    runs = witness.once_each(200)
+    assert settled(folder / "my 'tasks'_workdir", tasks).failed == []
+    assert len({run.farmer for run in runs.values()}) == 5
+
+
+@pytest.mark.parametrize("script", ["array.sh", "multinode.sh", "mixed.sh", "requeue.sh"])
+def test_a_batch_script_hands_the_exit_code_through(script: str, cluster: Cluster, site: Site) -> None:
+    job = cluster.submit(site, "--cpus-per-task=1", SCRIPTS / script, site.tasklist(["true", "exit 7"]))
+    assert 1 in {one.code for one in job.wait(180)}, job.said()
+    _nothing_left_running(site)
+    accounted(site.path / "tasks_workdir", ["true", "exit 7"])
+    assert "1" in (site.path / "tasks_workdir" / "failed").read_text()
+
+
+@pytest.mark.parametrize("script", ["array.sh", "multinode.sh", "mixed.sh", "requeue.sh"])
+def test_a_batch_script_without_a_tasklist_says_how_to_use_it(script: str, site: Site) -> None:
+    process = site.start("bash", SCRIPTS / script)
+    process.succeed(10, code=2)
+    assert re.fullmatch(rf"usage: sbatch {script} TASKLIST .*\n", process.stderr)
+
+
+def test_an_mpi_job_an_array_and_pytaskfarmer_share_one_list(
+    cluster: Cluster, site: Site, witness: Witness, pytaskfarmer: Path
+) -> None:
+    tasks = witness.tasks(400, 0.1)
+    tasklist = site.tasklist(tasks)
+    old_command = shlex.join([str(pytaskfarmer.parent / "python"), "-u", str(pytaskfarmer), "-n", "2", str(tasklist)])
+    old = cluster.submit(site, "--wrap", old_command, name="old")
+    wait_for(witness.runs, deadline=120, what="PyTaskFarmer runs a task")
+    job = cluster.submit(site, "--nodes=3", "--cpus-per-task=2", SCRIPTS / "multinode.sh", tasklist)
+    array = cluster.submit(
+        site, "--array=0-1", "--nodelist=n5", "--cpus-per-task=2", SCRIPTS / "array.sh", tasklist, name="array-%a"
+    )
+    for one in (old, job, array):
+        one.succeed(180)
+    runs = witness.once_each(400)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    workers = Counter(run.farmer for run in runs.values())
+    print(workers)
+    assert len(workers) == 6, "each of three ranks, two plain farmers and one PyTaskFarmer ran something"
+    assert workers["-"] > 0
+
+
+def test_srun_without_mpi_warns_and_the_list_is_done(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(60, 0.05)
+    farm = cluster.farm(site, "-n", "1", site.tasklist(tasks), options=["--mpi=none"])
+    farm.succeed(180)
+    witness.once_each(60)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert "5 processes were started, but MPI connects none of them" in farm.stderr
+    assert "srun --mpi=pmi2" in farm.stderr
+
+
+# -- the doctor -----------------------------------------------------------------------------------
+
+
+def _doctor(cluster: Cluster, site: Site, *options: str, code: int) -> str:
+    command = ("srun", "--nodes=5", "--time=10", *options, sys.executable, "-m", "taskfarmer_mpi.ctl", "doctor")
+    process = site.start(*command, environ=cluster.environ(site))
+    process.succeed(60, code=code)
+    assert process.stdout.count("taskfarmer-ctl doctor on n1, ") == 1, process.said()
+    return process.stdout
+
+
+def test_the_doctor_gives_one_page_with_the_proof_between_nodes(cluster: Cluster, site: Site) -> None:
+    page = _doctor(cluster, site, code=0)
+    assert "exclude: none of 4 other ranks on 5 hosts got a lock that rank 0 held" in page
+    assert "n1, n2, n3, n4, n5: 1 rank with " in page
+    assert "srun --mpi=pmi2" in page
+    assert re.search(r"ranks: +5; .*SLURM_STEP_NUM_TASKS=5", page)
+    assert re.search(r"job \d+ ends at .*, in 0:0[89]:\d\d", page)
+    assert "nothing needs a mend" in page
+
+
+def test_the_doctor_finds_a_launch_without_mpi(cluster: Cluster, site: Site) -> None:
+    page = _doctor(cluster, site, "--mpi=none", code=1)
+    assert "5 processes were started, but MPI connects none of them" in page
+
+
+# -- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["--signal=USR1 --batch", "--signal=USR1", "--signal=USR1 --full", ""])
+def test_scancel_of_a_batch_script_stops_it_with_nothing_lost(
+    how: str, cluster: Cluster, site: Site, witness: Witness
+) -> None:
+    tasks = witness.tasks(200, 0.7)
+    job = cluster.submit(site, "--cpus-per-task=2", SCRIPTS / "multinode.sh", site.tasklist(tasks))
+    _wait_until_begun(witness)
+    cluster.ask("scancel", *how.split(), job.id)
+    ended = job.wait(120)[0]
+    _nothing_left_running(site)
+    assert ended.state == ("FAILED" if how else "CANCELLED"), job.said()
+    assert ended.code == 75
+    lists = accounted(site.path / "tasks_workdir", tasks)
+    assert lists.failed == []
+    _check_interrupted(witness, lists.toprocess)
+
+
+def _check_interrupted(witness: Witness, to_do: list[int]) -> None:
+    """Check that exactly the tasks that came to their end are off the list."""
+    ended = {task_id for task_id, runs in witness.runs().items() if any(run.end is not None for run in runs)}
+    noted_late = ended & set(to_do)  # it wrote its end, and was killed before it ended
+    assert len(noted_late) <= 2, noted_late
+    assert witness.overlaps() == []
+
+
+def test_scancel_of_a_job_without_a_relay_loses_nothing(cluster: Cluster, site: Site, witness: Witness) -> None:
+    """Srun gets SIGTERM from Slurm, too, and kills its ranks: the next farmer cleans up."""
+    tasks = witness.tasks(60, 0.7)
+    tasklist = site.tasklist(tasks)
+    command = shlex.join([sys.executable, "-m", "taskfarmer_mpi", "-n", "2", str(tasklist)])
+    job = cluster.submit(site, "--nodes=5", "--wrap", f"srun {command}")
+    _wait_until_begun(witness)
+    cluster.ask("scancel", job.id)
+    assert job.wait(120)[0].state == "CANCELLED"
+    _nothing_left_running(site)
+    cluster.farm(site, "-n", "4", tasklist).succeed(180)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+
+
+def test_a_preempted_job_stops_in_order_in_its_grace_time(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(60, 0.5)
+    place = ("--nodes=1", "--nodelist=n4", "--exclusive")
+    job = cluster.submit(site, *place, SCRIPTS / "multinode.sh", site.tasklist(tasks), "--proc=2")
+    _wait_until_begun(witness, farmers=1)
+    urgent = cluster.submit(site, "--partition=urgent", *place, "--wrap", "sleep 1", name="urgent")
+    urgent.succeed(180)
+    ended = job.wait(180)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), job.said()
+    assert "stopped early: SIGTERM" in job.said()
+    _nothing_left_running(site)
+    lists = accounted(site.path / "tasks_workdir", tasks)
+    assert lists.failed == []
+    assert lists.toprocess
+    _check_interrupted(witness, lists.toprocess)
+
+
+def test_a_preempted_job_of_the_requeue_script_goes_on_later(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(24, 0.5)
+    place = ("--nodes=1", "--nodelist=n4", "--exclusive")
+    job = cluster.submit(site, *place, SCRIPTS / "requeue.sh", site.tasklist(tasks), "--proc=2")
+    finished = site.path / "tasks_workdir" / "finished"
+    wait_for(lambda: finished.exists() and finished.read_text(), deadline=120, what="a finished task")
+    cluster.submit(site, "--partition=urgent", *place, "--wrap", "sleep 1", name="urgent").succeed(180)
+    ended = job.wait(180)[0]
+    assert (ended.state, ended.code, ended.restarts) == ("COMPLETED", 0, 1), job.said()
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+
+
+def test_a_cancelled_job_of_the_requeue_script_stays_away(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(200, 0.3)
+    job = cluster.submit(site, "--cpus-per-task=1", SCRIPTS / "requeue.sh", site.tasklist(tasks))
+    finished = site.path / "tasks_workdir" / "finished"
+    wait_for(lambda: finished.exists() and finished.read_text(), deadline=120, what="a finished task")
+    cluster.ask("scancel", job.id)
+    ended = job.wait(120)[0]
+    assert (ended.state, ended.restarts) == ("CANCELLED", 0)
+    _nothing_left_running(site)
+    assert accounted(site.path / "tasks_workdir", tasks).failed == []
+
+
+def test_a_signal_at_one_rank_ends_all_processes_soon(cluster: Cluster, tmp_path: Path) -> None:
+    times = []
+    for number in range(max(4, REPEATS)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        site, witness = Site(folder), Witness(folder / "witness")
+        try:
+            times.append(_time_shutdown(cluster, site, witness))
+        finally:
+            site.clear()
+    print(f"{len(times)} runs: median {statistics.median(times):.2f} s, maximum {max(times):.2f} s")
+    assert max(times) < 2.0, times
+
+
+def _time_shutdown(cluster: Cluster, site: Site, witness: Witness) -> float:
+    """Return the time from SIGUSR1 at a rank of five with 8 slots to the end of the last process [s]."""
+    tasks = witness.tasks(80, 1000)
+    farm = cluster.farm(site, "-n", "8", site.tasklist(tasks))
+    wait_for(lambda: len(witness.runs()) == 40, deadline=120, what="all slots busy")
+    rank = _farmer_on("n3", witness)
+    processes = site.leftovers()
+    watch = Stopwatch()
+    os.kill(rank, signal.SIGUSR1)
+    wait_for(lambda: not any(map(is_alive, processes)), deadline=120, what="the end of all processes")
+    took = watch.read()
+    farm.succeed(10, code=75)
+    assert accounted(site.path / "tasks_workdir", tasks).failed == []
+    _nothing_left_running(site)
+    return took
+
+
+def _farmer_on(node: str, witness: Witness) -> int:
+    """Return the process of a node's farmer."""
+    farmers = {run.farmer_pid for runs in witness.runs().values() for run in runs if _node(run.farmer) == node}
+    assert len(farmers) == 1
+    return farmers.pop()
+
+
+# -- ranks and nodes that die ---------------------------------------------------------------------
+
+
+def _kill(*nodes: str) -> Callable[[Cluster, Witness], None]:
+    def kill(_cluster: Cluster, witness: Witness) -> None:
+        for pid in [_farmer_on(node, witness) for node in nodes]:
+            os.kill(pid, signal.SIGKILL)
+
+    return kill
+
+
+def _fell(cluster: Cluster, _witness: Witness) -> None:
+    cluster.ask("scontrol", "update", f"nodename={FELLED}", "state=down", "reason=test")
+
+
+@pytest.mark.parametrize("repeat", range(REPEATS))
+@pytest.mark.parametrize(
+    ("strike", "struck"),
+    [
+        pytest.param(_kill("n1"), ["n1"], id="rank_0"),
+        pytest.param(_kill("n4"), ["n4"], id="rank_3"),
+        pytest.param(_kill("n1", "n3"), ["n1", "n3"], id="two_ranks"),
+        pytest.param(_fell, [FELLED], id="a_node"),
+    ],
+)
+def test_the_others_end_the_list_when_ranks_die(
+    strike: Callable[[Cluster, Witness], None],
+    struck: list[str],
+    repeat: int,  # noqa: ARG001
+    cluster: Cluster,
+    site: Site,
+    witness: Witness,
+) -> None:
+    tasks = witness.tasks(60, 0.4)
+    job = cluster.submit(site, "--cpus-per-task=2", SCRIPTS / "multinode.sh", site.tasklist(tasks))
+    _wait_until_begun(witness)
+    strike(cluster, witness)
+    wait_for(lambda: _all_ended(witness, 60), deadline=60, what="the last task")
+    watch = Stopwatch()
+    ended = job.wait(120)[0]
+    took = watch.read()
+    print(f"the job ended {took:.1f} s after its last task")
+    assert took < 10
+    assert (ended.state, ended.code) == ("COMPLETED", 0), job.said()
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+    repeated = [run for runs in witness.runs().values() for run in runs[:-1]]
+    assert {_node(run.farmer) for run in repeated} <= set(struck)
+    assert f"{5 - len(struck)} farmers" in job.said()
+    assert "faulthandler" not in job.said()
+    assert "Timeout" not in job.said(), "MPI did not end in order"
+    _nothing_left_running(site)
+
+
+def _all_ended(witness: Witness, count: int) -> bool:
+    runs = witness.runs()
+    return len(runs) == count and all(of_task[-1].end is not None for of_task in runs.values())
+
+
+# -- ranks that leave early -----------------------------------------------------------------------
+
+
+def _early_job(cluster: Cluster, site: Site, tasklist: Path, *options: str) -> Job:
+    return cluster.submit(
+        site, "--cpus-per-task=1", SCRIPTS / "multinode.sh", tasklist, "-v", "--leave-early", "0.5", *options
+    )
+
+
+def _left(job: Job) -> int:
+    return job.said().count("this rank leaves before the end")
+
+
+def test_idle_ranks_leave_their_nodes_to_others_while_the_last_task_runs(
+    cluster: Cluster, site: Site, witness: Witness
+) -> None:
+    tasks = [*witness.tasks(8, 0.2), witness.task(8, 14), "exit 7"]
+    job = _early_job(cluster, site, site.tasklist(tasks))
+    wait_for(lambda: _freed_nodes(cluster, job), deadline=120, what="a node that went back to Slurm")
+    assert not _all_ended(witness, 9), "the last task still runs"
+    ended = job.wait(120)[0]
+    said = job.said()
+    assert (ended.state, ended.code) == ("FAILED", 1), said
+    assert 3 <= _left(job) <= 4, said
+    assert "is dead" not in said
+    assert "Timeout" not in said
+    assert "(this job: 9 finished, 1 failed)" in said
+    assert "5 farmers" in said
+    lists = settled(site.path / "tasks_workdir", tasks)
+    assert lists.failed == [9]
+    assert not list(site.path.glob("slurm_job_*"))
+    _nothing_left_running(site)
+
+
+def _freed_nodes(cluster: Cluster, job: Job) -> list[str]:
+    listed = cluster.ask("squeue", "--noheader", f"--jobs={job.id}", "--format=%N").strip()
+    kept = cluster.ask("scontrol", "show", "hostnames", listed).split() if listed else []
+    return [node for node in NODES if node not in kept] if kept else []
+
+
+def test_the_next_leader_ends_the_job_of_ranks_that_left(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(10, lambda task_id: 6.0 if task_id < 4 else 0.1)
+    job = _early_job(cluster, site, site.tasklist(tasks), "-n", "2")
+    wait_for(lambda: _have_idle_ones_left(job, witness), deadline=120, what="all idle ranks left")
+    os.kill(_farmer_on("n1", witness), signal.SIGKILL)
+    ended = job.wait(180)[0]
+    assert (ended.state, ended.code) == ("COMPLETED", 0), job.said()
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    assert witness.overlaps() == []
+    assert "rank 0, which led this job, is dead" in job.said()
+    assert not re.search(r"rank [1-4]\b[^:]* is dead", job.said()), "a rank that left is not dead"
+    assert "4 farmers" in job.said(), "what those did that left counts"
+    _nothing_left_running(site)
+
+
+def _have_idle_ones_left(job: Job, witness: Witness) -> bool:
+    """Whether all have left but rank 0 and those with one of the first four tasks, which may not have heard of it."""
+    runs = witness.runs()
+    busy = {_node(runs[task_id][-1].farmer) for task_id in range(4) if task_id in runs} - {"n1"}
+    return len(runs) == 10 and _left(job) == 4 - len(busy) > 0
+
+
+def test_a_stop_after_ranks_left_ends_the_job_in_order(cluster: Cluster, site: Site) -> None:
+    tasks = ["sleep 1000", *[f"sleep 0.{number}" for number in range(1, 6)]]
+    job = _early_job(cluster, site, site.tasklist(tasks))
+    wait_for(lambda: _left(job) >= 3, deadline=120, what="three ranks that left")
+    cluster.ask("scancel", "--signal=USR1", "--batch", job.id)
+    ended = job.wait(20)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), job.said()
+    assert accounted(site.path / "tasks_workdir", tasks).toprocess == [0]
+    _nothing_left_running(site)
+
+
+# -- the end of the long jobs ---------------------------------------------------------------------
+
+
+def test_a_list_that_nothing_gets_done_of_is_not_requeued(long_jobs: dict[str, LongJob]) -> None:
+    stuck = long_jobs["stuck"]
+    ended = stuck.job.wait(180)[0]
+    assert (ended.state, ended.code, ended.restarts) == ("FAILED", 75, 0), stuck.job.said()
+    assert "no task ended in this run" in stuck.job.said()
+    lists = accounted(stuck.workdir, stuck.tasks)
+    assert len(lists.toprocess) == len(stuck.tasks)
+    _nothing_left_running(stuck.site)
+
+
+def test_a_requeued_job_ends_its_list_with_the_third_run(long_jobs: dict[str, LongJob]) -> None:
+    requeued = long_jobs["requeued"]
+    ended = requeued.job.wait(180)[0]
+    assert (ended.state, ended.code, ended.restarts) == ("COMPLETED", 0, 2), requeued.job.said()
+    assert requeued.job.said().count("back into the queue") == 2
+    assert requeued.job.said().count("a task may take 3 s, which is more than the time left") == 2
+    requeued.witness.once_each(REQUEUED)
+    assert settled(requeued.workdir, requeued.tasks).failed == []
+    _nothing_left_running(requeued.site)
+
+
+@pytest.mark.parametrize("who", ["script", "ranks"])
+def test_a_signal_before_the_time_limit_stops_the_job_in_order(who: str, long_jobs: dict[str, LongJob]) -> None:
+    told = long_jobs[f"{who} told"]
+    ended = told.job.wait(150)[0]
+    assert (ended.state, ended.code) == ("FAILED", 75), told.job.said()
+    assert "stopped early: SIGUSR1" in told.job.said()
+    _nothing_left_running(told.site)
+    lists = accounted(told.workdir, told.tasks)
+    assert lists.failed == []
+    assert lists.toprocess
+    _check_interrupted(told.witness, lists.toprocess)
+
+
+def test_the_time_limit_itself_loses_nothing(long_jobs: dict[str, LongJob]) -> None:
+    limited = long_jobs["limited"]
+    ended = limited.job.wait(150)[0]
+    assert ended.state == "TIMEOUT", limited.job.said()
+    _nothing_left_running(limited.site)
+    lists = accounted(limited.workdir, limited.tasks)
+    assert lists.failed == []
+    _check_interrupted(limited.witness, lists.toprocess)
