@@ -49,7 +49,7 @@ def test_many_lines_are_added_in_parts_so_that_others_get_the_lock(tmp_path: Pat
         parts.append(len(texts))
         return add_tasks(farm, texts, origin)
 
-    monkeypatch.setattr("taskfarmer_mpi.growth.BATCH", 2)
+    monkeypatch.setattr("taskfarmer_mpi.upkeep.added_tasks.BATCH", 2)
     monkeypatch.setattr("taskfarmer_mpi.upkeep.added_tasks.add_tasks", add)
     clock = Clock()
     watcher = watch(farm, clock)
