@@ -13,7 +13,7 @@ from fakes import stored_as
 
 from taskfarmer_mpi.workdir.configuration import encode_config
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.journal import FORMAT, Identity, encode_record
+from taskfarmer_mpi.workdir.journal_records import FORMAT, Identity, encode_record
 
 BATCH = 50
 LOG = """\

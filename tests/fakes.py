@@ -15,7 +15,8 @@ from taskfarmer_mpi.upkeep.preparation import prepare
 from taskfarmer_mpi.workdir.configuration import Stored
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.journal import Journal
+from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
 
 

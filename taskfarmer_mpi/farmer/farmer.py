@@ -19,7 +19,8 @@ from taskfarmer_mpi.farmer.visit import Visitor
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import Journal, close_journal, open_journals
+from taskfarmer_mpi.workdir.journal import Journal, close_journal
+from taskfarmer_mpi.workdir.journal_reading import open_journals
 from taskfarmer_mpi.workdir.locks import REPORT, STOP_PATIENCE, LifeLock
 
 log = logging.getLogger(__name__)

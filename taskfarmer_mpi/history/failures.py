@@ -11,7 +11,7 @@ from taskfarmer_mpi.common.causes import describe_cause
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.runs import Attempt
 from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, reading
-from taskfarmer_mpi.workdir.journal import Identity
+from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lists import parse_task
 
 _LOG_HEAD = 512

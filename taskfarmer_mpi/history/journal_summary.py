@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from taskfarmer_mpi.workdir.files import open_file
-from taskfarmer_mpi.workdir.journal import CLOSED_SUFFIX, Record, parse_record
+from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, Record, parse_record
 
 _BLOCK = 4 * 1024 * 1024
 _TAIL = 256 * 1024

@@ -15,7 +15,7 @@ from taskfarmer_mpi.history.event_marks import is_time
 from taskfarmer_mpi.history.pytaskfarmer_events import Snapshot
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
 from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
-from taskfarmer_mpi.workdir.journal import Identity
+from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lists import parse_task
 
 UNKNOWN_HOST = "?"

@@ -10,15 +10,8 @@ from typing import NamedTuple
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.journal import (
-    OPEN_SUFFIX,
-    Identity,
-    Record,
-    all_journals,
-    read_identity,
-    read_last_records,
-    read_records,
-)
+from taskfarmer_mpi.workdir.journal_reading import all_journals, read_last_records, read_records
+from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Identity, Record, read_identity
 from taskfarmer_mpi.workdir.locks import LifeLock
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from taskfarmer_mpi.history.journal_summary import JournalSummary
 from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, reading
-from taskfarmer_mpi.workdir.journal import all_journals
+from taskfarmer_mpi.workdir.journal_reading import all_journals
 from taskfarmer_mpi.workdir.lists import ids_in
 
 _TAIL = 64

@@ -26,7 +26,8 @@ from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.tasklists.task import Run
 from taskfarmer_mpi.upkeep.recovery import Recovery
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.journal import Journal
+from taskfarmer_mpi.workdir.journal_records import Identity
 
 log = logging.getLogger(__name__)
 

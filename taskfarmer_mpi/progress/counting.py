@@ -11,7 +11,7 @@ from pathlib import Path
 from taskfarmer_mpi.progress.rates import Count
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import open_file
-from taskfarmer_mpi.workdir.journal import open_journals
+from taskfarmer_mpi.workdir.journal_reading import open_journals
 
 _BLOCK = 1024 * 1024
 _TAIL = 64

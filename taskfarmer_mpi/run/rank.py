@@ -28,7 +28,7 @@ from taskfarmer_mpi.trace.timeline import merge_timeline
 from taskfarmer_mpi.upkeep.census import Census, take_patient_census
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name
-from taskfarmer_mpi.workdir.journal import all_journals
+from taskfarmer_mpi.workdir.journal_reading import all_journals
 from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,8 @@ from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
-from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.journal import Journal
+from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from taskfarmer_mpi.trace.events import encode_span
-from taskfarmer_mpi.workdir.journal import Identity, Record
+from taskfarmer_mpi.workdir.journal_records import Identity, Record
 
 SHOWN_WAIT = 1000
 """Shortest wait for the lock that is shown [µs]."""

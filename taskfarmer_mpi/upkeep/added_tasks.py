@@ -18,7 +18,7 @@ from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.catalog import Origin, encode_added
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import open_file, read_file
-from taskfarmer_mpi.workdir.journal import OpenJournals
+from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import Recorded, append_lines, give_back_tasks, ids_in
 
 log = logging.getLogger(__name__)

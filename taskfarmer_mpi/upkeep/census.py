@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import read_file
-from taskfarmer_mpi.workdir.journal import OpenJournals
+from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in
 
 PLAIN_PATIENCE = 2.0

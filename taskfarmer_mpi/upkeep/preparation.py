@@ -18,7 +18,7 @@ from taskfarmer_mpi.upkeep.added_tasks import ForgottenTasks, add_all_appended
 from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file, temporary_file, write_all
-from taskfarmer_mpi.workdir.journal import held_tasks
+from taskfarmer_mpi.workdir.journal_reading import held_tasks
 from taskfarmer_mpi.workdir.lists import split_line
 
 log = logging.getLogger(__name__)

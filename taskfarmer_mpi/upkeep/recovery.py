@@ -19,17 +19,9 @@ from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import read_file
-from taskfarmer_mpi.workdir.journal import (
-    Journal,
-    JournalReader,
-    JournalState,
-    OpenJournals,
-    append_record,
-    close_journal,
-    open_journals,
-    read_identity,
-    read_records,
-)
+from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
+from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, OpenJournals, open_journals, read_records
+from taskfarmer_mpi.workdir.journal_records import read_identity
 from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line
 from taskfarmer_mpi.workdir.locks import LifeLock
 

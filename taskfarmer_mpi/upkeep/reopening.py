@@ -12,7 +12,8 @@ from taskfarmer_mpi.runners.pytaskfarmer import make_handler
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
-from taskfarmer_mpi.workdir.journal import Identity, Journal
+from taskfarmer_mpi.workdir.journal import Journal
+from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
 
 LOCK_PATIENCE = 600.0

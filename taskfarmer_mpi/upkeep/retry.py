@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
-from taskfarmer_mpi.workdir.journal import Journal, OpenJournals
+from taskfarmer_mpi.workdir.journal import Journal
+from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import ids_in, parse_task, put_on_stacks
 from taskfarmer_mpi.workdir.locks import WorkLock
 

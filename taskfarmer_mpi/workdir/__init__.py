@@ -7,5 +7,5 @@ Words: the **lists** (`toprocess`, `finished`, `failed`), the **journal** of a f
 What always holds: a list is read and written only under the work lock, a journal only by its farmer; whole files are
 replaced by rename; a torn last line is seen as such; no link is followed.
 
-Begin with `files` (every path), `lists`, `locks`, `journal`; docs/design.md says why.
+Begin with `files` (every path), `lists`, `locks`, `journal_records`; docs/design.md says why.
 """

@@ -13,7 +13,8 @@ from taskfarmer_mpi.farmer.pace import Pace
 from taskfarmer_mpi.runners.shell import BasicRunner, Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import JournalReader, close_journal
+from taskfarmer_mpi.workdir.journal import close_journal
+from taskfarmer_mpi.workdir.journal_reading import JournalReader
 
 SLOTS = 2
 

@@ -14,7 +14,8 @@ from taskfarmer_mpi.farmer.farmer import SIGN_INTERVAL
 from taskfarmer_mpi.history.runs import Attempt, Outcome, read_histories
 from taskfarmer_mpi.upkeep.recovery import note_recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import JournalReader, Record, read_records
+from taskfarmer_mpi.workdir.journal_reading import JournalReader, read_records
+from taskfarmer_mpi.workdir.journal_records import Record
 
 
 def records(stage: Stage, *kinds: str) -> list[Record]:

@@ -21,7 +21,8 @@ from taskfarmer_mpi.trace import timeline
 from taskfarmer_mpi.trace.events import NAME_LENGTH
 from taskfarmer_mpi.trace.timeline import Merged, merge_timeline
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import all_journals, close_journal
+from taskfarmer_mpi.workdir.journal import close_journal
+from taskfarmer_mpi.workdir.journal_reading import all_journals
 
 PLAIN = {"cat": "task", "name": "x", "pid": 7, "tid": 8, "ts": 1.5e15, "dur": 2.5, "ph": "X", "args": {}}
 Events = list[dict[str, Any]]

@@ -9,7 +9,7 @@ from fakes import Hand, ids_in, make_farm
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.recovery import Recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import all_journals, open_journals
+from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journals
 from taskfarmer_mpi.workdir.lists import append_tasks, cut_tasks, peek_tasks
 
 COMMANDS = [f"true {i}" for i in range(10)]

@@ -17,7 +17,7 @@ from taskfarmer_mpi.upkeep.recovery import recover
 from taskfarmer_mpi.upkeep.reopening import hands
 from taskfarmer_mpi.upkeep.retry import Retried, _Scan, _scan, retry_tasks
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import OpenJournals
+from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import Recorded, append_tasks
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")

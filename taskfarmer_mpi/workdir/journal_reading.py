@@ -1,0 +1,154 @@
+"""What the journals of a work directory say: of one farmer, from its start or its end on, and of all that are open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from taskfarmer_mpi.workdir.files import open_file
+from taskfarmer_mpi.workdir.journal_records import (
+    CLOSED_SUFFIX,
+    OPEN_SUFFIX,
+    Identity,
+    Record,
+    parse_record,
+    read_identity,
+)
+
+_LAST = 16 * 1024
+"""How much of a journal's end `read_last_records` looks at [bytes]."""
+
+
+def open_journals(folder: Path) -> list[Path]:
+    """Return the journals of farmers that live or died unnoticed, in the order of their names."""
+    return sorted(folder.glob(f"*{OPEN_SUFFIX}"))
+
+
+def all_journals(folder: Path) -> list[Path]:
+    """Return the journals of all farmers that ever worked here, in the order of their births, each once.
+
+    One that is open now can be closed, and so have another name, when it is read; `read_records` knows that.
+    """
+    journals = {path.stem: path for path in folder.glob(f"*{OPEN_SUFFIX}")}
+    journals |= {path.stem: path for path in folder.glob(f"*{CLOSED_SUFFIX}")}
+    return [journals[name] for name in sorted(journals)]  # names begin with the time of birth
+
+
+@dataclass(slots=True)
+class JournalState:
+    """What a journal says about the tasks in its farmer's hands."""
+
+    identity: Identity
+    held: set[int] = field(default_factory=set)
+    """Taken, not ended, not given back."""
+    ended: dict[int, int] = field(default_factory=dict)
+    """Return code by task, of runs whose outcome may not be in `finished` or `failed` yet."""
+    suspect: set[int] = field(default_factory=set)
+    """Tasks that the last record takes: the farmer may have died before `toprocess` lost them."""
+
+    def apply(self, record: Record) -> None:
+        """Take one record into account."""
+        kind = record["ev"]
+        self.suspect = set(record["ids"]) if kind == "taken" else set()
+        if kind == "taken":
+            self.held.update(record["ids"])
+        elif kind == "end":
+            self.held.discard(record["id"])
+            self.ended[record["id"]] = record["rc"]
+        elif kind == "recorded":
+            self.ended.clear()
+        elif kind == "given":
+            self.held.difference_update(record["ids"])
+
+
+def _open_any(path: Path) -> BinaryIO:
+    """Open a journal, also if it is closed meanwhile."""
+    try:
+        return open(open_file(path, os.O_RDONLY), "rb")
+    except FileNotFoundError:
+        return open(open_file(path.with_suffix(CLOSED_SUFFIX), os.O_RDONLY), "rb")
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield the whole records of a journal, also if it is closed meanwhile; a torn line is passed over."""
+    with _open_any(path) as file:
+        for line in file:
+            record = parse_record(line) if line.endswith(b"\n") else None
+            if record is not None:
+                yield record
+
+
+def read_last_records(path: Path) -> list[Record]:
+    """Return the last whole records of a journal, also if it is closed meanwhile, without reading all of it."""
+    with _open_any(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST))
+        lines = file.read().split(b"\n")[:-1]
+    return [record for line in lines if (record := parse_record(line)) is not None]
+
+
+class JournalReader:
+    """Follows a journal: each `advance` takes in what has come since, however long the file is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state: JournalState | None = None
+        """None before the first `advance`."""
+        self._offset = 0
+
+    def advance(self) -> None:
+        """Take in the whole lines that were added; a journal that was closed meanwhile is left as it was."""
+        try:
+            fd = open_file(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        with open(fd, "rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                self._apply(line)
+
+    def _apply(self, line: bytes) -> None:
+        record = parse_record(line)
+        if record is None:
+            return
+        if self.state is None:
+            self.state = JournalState(read_identity(record, self.path))
+        else:
+            self.state.apply(record)
+
+
+class OpenJournals:
+    """The journals of farmers that may have tasks in their hands, dead ones included, followed as they grow.
+
+    The first `advance` takes long where journals are; so it comes before the lock is taken, and another one after.
+    """
+
+    def __init__(self, folder: Path, without: Collection[Path] = ()) -> None:
+        """Begin to follow the journals of a folder, without some of them."""
+        self._folder = folder
+        self._without = without
+        self._readers: dict[Path, JournalReader] = {}
+
+    def advance(self) -> None:
+        """Take in what was written, also by farmers that were born meanwhile; those that left have nothing any more."""
+        paths = [path for path in open_journals(self._folder) if path not in self._without]
+        self._readers = {path: self._readers.get(path) or JournalReader(path) for path in paths}
+        for reader in self._readers.values():
+            reader.advance()
+
+    def held(self) -> set[int]:
+        """Return the tasks in their hands."""
+        states = [reader.state for reader in self._readers.values() if reader.state is not None]
+        return {task_id for state in states for task_id in (*state.held, *state.ended)}
+
+
+def held_tasks(folder: Path) -> set[int]:
+    """Return the tasks in the hands of farmers, dead ones included, by their journals."""
+    journals = OpenJournals(folder)
+    journals.advance()
+    return journals.held()
