@@ -324,7 +324,9 @@ def _run_watcher(site: Site, name: str, program: list[str], path: list[str]) -> 
 
 @pytest.mark.parametrize("name", ["Hanging", "Spinning", "Stuck"])
 def test_a_monitor_that_takes_too_long_over_one_event_ends_itself(site: Site, name: str) -> None:
-    code = "import sys\nfrom taskfarmer_mpi.monitors import process\nprocess.EVENT_LIMIT = 0.5\nprocess.main(int(sys.argv[1]))"
+    code = (
+        "import sys\nfrom taskfarmer_mpi.monitors import process\nprocess.EVENT_LIMIT = 0.5\nprocess.main(int(sys.argv[1]))"
+    )
     returncode, said = _run_watcher(site, name, [sys.executable, "-c", code], sys.path)
     assert returncode == 1
     assert "\nTimeout (" in said
