@@ -144,7 +144,7 @@ def _work_lock(folder: Path, name: str = "lock") -> WorkLock:
     return WorkLock(workdir, [workdir.path / name], "a test")
 
 
-def _muster(world: World, lock: WorkLock) -> Orders | str:
+def _start_together(world: World, lock: WorkLock) -> Orders | str:
     """Bring this rank to the start; return its orders, or how the start was called off."""
     own = startup.hello(f"farmer-{world.rank}")
     try:
@@ -166,7 +166,7 @@ def _make_workdir(world: World, shared: Path) -> None:
 
 def test_all_ranks_come_to_the_start(world: World, shared: Path) -> None:
     _make_workdir(world, shared)
-    orders = world.gather(_muster(world, _work_lock(shared)))
+    orders = world.gather(_start_together(world, _work_lock(shared)))
     names = {rank: f"farmer-{rank}" for rank in range(world.size)}
     assert [order.farmers for order in orders] == [names] * world.size
     assert [order.sharers for order in orders] == [world.size] * world.size
@@ -193,7 +193,7 @@ def test_nobody_starts_if_a_rank_gets_a_lock_that_is_held(world: World, shared: 
         liar = _work_lock(shared, "another")
         liar.paths = lock.paths
         lock = liar
-    answers = world.gather(_muster(world, lock))
+    answers = world.gather(_start_together(world, lock))
     assert "locks do not exclude" in answers[0]
     assert f"rank {world.size - 1}" in answers[0]
     assert answers[1:] == ["dismissed"] * (world.size - 1)
@@ -202,7 +202,7 @@ def test_nobody_starts_if_a_rank_gets_a_lock_that_is_held(world: World, shared: 
 @pytest.mark.mpi(min_size=2)
 def test_nobody_starts_if_a_rank_would_lock_another_file(world: World, shared: Path) -> None:
     _make_workdir(world, shared)
-    answers = world.gather(_muster(world, _work_lock(shared, "lock" if world.rank == 0 else "another")))
+    answers = world.gather(_start_together(world, _work_lock(shared, "lock" if world.rank == 0 else "another")))
     assert "another" in answers[0]
     assert "SCRATCH" in answers[0]
     assert answers[1:] == ["dismissed"] * (world.size - 1)
@@ -264,7 +264,7 @@ class _Farmer:
         pass
 
 
-def _crew(world: World, farm: Farm, farmer: _Farmer) -> Coordinator:
+def _coordinator(world: World, farm: Farm, farmer: _Farmer) -> Coordinator:
     """Return this rank's coordinator, once each rank has its life lock."""
     paths = {rank: farm.workdir.path / f"life-{rank}" for rank in range(world.size)}
     LifeLock.create(paths[world.rank], 0o600)  # held to the end of the process
@@ -284,7 +284,7 @@ def _shared_farm(world: World, shared: Path) -> Farm:
 def test_a_stop_of_one_rank_reaches_all_and_the_leader_hears_of_it(origin: str, world: World, shared: Path) -> None:
     farm = _shared_farm(world, shared)
     farmer = _Farmer()
-    coordinator = _crew(world, farm, farmer)
+    coordinator = _coordinator(world, farm, farmer)
     stopped = 0 if origin == "first" else world.size - 1
     if world.rank == stopped:
         coordinator.spread_stop("SIGUSR1")

@@ -1,4 +1,4 @@
-"""A journal at a glance: counts, what is in the farmer's hands, and its last runs, without decoding each line.
+"""A journal in short: counts, what is in the farmer's hands, and its last runs, without decoding each line.
 
 A journal of a million runs is 200 MB, and decoding it takes five seconds; this takes half a second. All it knows of the
 format is that a line begins with its kind and its time, and that a run which finished has ``"rc":0`` (see `journal`).

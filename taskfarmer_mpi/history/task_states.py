@@ -79,7 +79,7 @@ class TaskStates:
             Place.FINISHED: _Followed(workdir.finished),
             Place.FAILED: _Followed(workdir.failed),
         }
-        self.glances: dict[str, JournalSummary] = {}
+        self.summaries: dict[str, JournalSummary] = {}
         """What each farmer's journal says, by the farmer's name."""
         self.troubles: list[str] = []
         """What could not be read at the last look, and why."""
@@ -94,7 +94,7 @@ class TaskStates:
         known
             How many tasks there are at least; more may be on the lists.
         wanted
-            Tasks whose failures the glances keep.
+            Tasks whose failures the summaries keep.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class TaskStates:
             If a list cannot be read.
         """
         self.places = self._look(known, wanted)
-        if Place.NOWHERE in self.places and self.glances:
+        if Place.NOWHERE in self.places and self.summaries:
             again = self._look(known, wanted)
             for task_id, before in enumerate(self.places):
                 if before and not again[task_id]:
@@ -138,7 +138,7 @@ class TaskStates:
             places.extend(bytes(known - len(places)))
         for data in to_do:
             _mark(places, ids_in(data), Place.TO_DO)
-        for summary in self.glances.values():
+        for summary in self.summaries.values():
             if summary.is_open:
                 _mark(places, summary.held, Place.HELD)
                 doubtful = {task_id for task_id in summary.held if task_id <= MAX_ID and places[task_id] == Place.TO_DO}
@@ -150,11 +150,11 @@ class TaskStates:
     def _read_journals(self, wanted: Collection[int]) -> None:
         self.troubles = []
         for path in all_journals(self._workdir.farmers):
-            summary = self.glances.setdefault(path.stem, JournalSummary(path))
+            summary = self.summaries.setdefault(path.stem, JournalSummary(path))
             try:
                 summary.advance(wanted)
             except FileNotFoundError:
-                del self.glances[path.stem]  # of a command that moved tasks, and had nothing in its hands when it ended
+                del self.summaries[path.stem]  # of a command that moved tasks, and had nothing in its hands when it ended
             except OSError as error:
                 self.troubles.append(f"{path}: cannot read: {error.strerror}")
             if summary.has_damage:

@@ -30,7 +30,7 @@ class Observer:
 
     def __init__(self, workdir: Workdir) -> None:
         self._workdir = workdir
-        self._whereabouts = TaskStates(workdir)
+        self._states = TaskStates(workdir)
         self._commands: dict[int, str] = {}
 
     def look(self, failures: int) -> Status:
@@ -49,13 +49,13 @@ class Observer:
         warnings: list[str] = []
         stored = _read_config(self._workdir, warnings)
         failed = last_failed(self._workdir, failures)
-        self._whereabouts.look(count_tasks(self._workdir, stored), failed.keys())
+        self._states.look(count_tasks(self._workdir, stored), failed.keys())
         now = time.time()
         histories, troubles = read_histories(self._workdir)
-        warnings += dict.fromkeys([*troubles, *self._whereabouts.troubles])
+        warnings += dict.fromkeys([*troubles, *self._states.troubles])
         # One without slots is a command that moves tasks: of interest only if it died at that.
         seen = [history for history in histories if history.identity.slots or history.state is not FarmerState.ALIVE]
-        pairs = [(history, summary) for history in seen if (summary := self._glance(history)) is not None]
+        pairs = [(history, summary) for history in seen if (summary := self._summary_of(history)) is not None]
         running = self._running(pairs, stored)
         farmers = [self._farmer(history, summary, running, now) for history, summary in pairs]
         counts = self._count(len(running))
@@ -67,7 +67,7 @@ class Observer:
             workdir=str(self._workdir.path),
             time=now,
             tasks=counts,
-            nobody=self._whereabouts.at(Place.NOWHERE, SHOWN_IDS),
+            nobody=self._states.at(Place.NOWHERE, SHOWN_IDS),
             rate=rate,
             left=0.0 if not unsettled else unsettled / rate if rate else None,
             farmers=farmers,
@@ -76,11 +76,11 @@ class Observer:
             warnings=warnings,
         )
 
-    def _glance(self, history: FarmerHistory) -> JournalSummary | None:
-        return self._whereabouts.glances.get(history.path.stem)
+    def _summary_of(self, history: FarmerHistory) -> JournalSummary | None:
+        return self._states.summaries.get(history.path.stem)
 
     def _count(self, running: int) -> Counts:
-        where = self._whereabouts
+        where = self._states
         held = where.count(Place.HELD)
         return Counts(
             total=len(where.places),
@@ -94,7 +94,7 @@ class Observer:
 
     def _running(self, pairs: list[tuple[FarmerHistory, JournalSummary]], stored: Stored | None) -> list[RunningTask]:
         """Return what runs now, in the order of the starts; what was recorded since the journal was read does not count."""
-        places = self._whereabouts.places
+        places = self._states.places
         found = []
         for history, summary in pairs:
             if history.state in (FarmerState.ALIVE, FarmerState.UNKNOWN):
@@ -139,7 +139,7 @@ class Observer:
             slots=who.slots,
             born=history.born,
             busy=sum(run.farmer == who.farmer for run in running),
-            held=self._whereabouts.count_held(summary) if is_open else 0,
+            held=self._states.count_held(summary) if is_open else 0,
             finished=summary.finished,
             failed=summary.ended - summary.finished,
             killed=summary.killed,

@@ -1,4 +1,4 @@
-"""A journal at a glance says what the whole journal says."""
+"""The summary of a journal says what the whole journal says."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_summary, "_BLOCK", 300)
 
 
-def test_a_glance_agrees_with_every_line_of_the_journal(tmp_path: Path) -> None:
+def test_a_summary_agrees_with_every_line_of_the_journal(tmp_path: Path) -> None:
     workdir = Workdir(write_farm(tmp_path, Shape(tasks=500, farmers=2, slots=3, failing=0.2)))
     histories, _ = read_histories(workdir)
     for history in histories:

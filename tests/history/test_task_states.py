@@ -62,7 +62,7 @@ def test_a_task_on_its_way_back_to_the_list_is_not_in_nobodys_hands(tmp_path: Pa
         """Has the task given back between the list and the journal."""
 
         def _read_journals(self, wanted: Collection[int]) -> None:
-            if not self.glances:
+            if not self.summaries:
                 farm.workdir.toprocess.write_text("0 true 0\n")
                 hand.note("given", ids=[0])
             super()._read_journals(wanted)

@@ -33,7 +33,7 @@ def own_lock(farm: Farm) -> WorkLock:
 
 
 def startup(farm: Farm, prepares: list[Callable[[Any], WorkLock]], hellos: list[Hello] | None = None) -> list[Any]:
-    """Muster rank 0 and one rank for each of `prepares`; return what came of each, an exception as a value."""
+    """Start rank 0 and one rank for each of `prepares`; return what came of each, an exception as a value."""
     size = len(prepares) + 1
     hellos = hellos or [HELLO] * size
     post = Post(size)

@@ -241,14 +241,14 @@ class _Lead:
         self.is_leader = is_leader
 
 
-def _crew(*, is_leader: bool) -> Coordinator:
+def _coordinator(*, is_leader: bool) -> Coordinator:
     return cast(Coordinator, _Lead(is_leader=is_leader))
 
 
 def _run_for(display: Display, clock: Clock, seconds: int, *, is_leader: bool = True) -> None:
     for _ in range(10 * seconds):
         clock.now += 0.1
-        display.step(_crew(is_leader=is_leader))
+        display.step(_coordinator(is_leader=is_leader))
 
 
 def test_the_leader_shows_lines_and_nobody_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
