@@ -16,7 +16,8 @@ import pytest
 from fakes import make_farm
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.farmer.farmer import Farmer, Tally
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job import startup
 from taskfarmer_mpi.job.communicator import MpiComm, connect
 from taskfarmer_mpi.job.coordination import Coordinator

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, LockBusyError, UserError
-from taskfarmer_mpi.farmer.farmer import Farmer, Tally
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.communicator import Comm
 from taskfarmer_mpi.job.early_leave import EarlyLeave
 from taskfarmer_mpi.job.ranks import Ranks

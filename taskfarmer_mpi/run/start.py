@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.farmer.farmer import Farmer, Limits, Outfit
 from taskfarmer_mpi.farmer.pool import Pool, task_environment
 from taskfarmer_mpi.job import startup
 from taskfarmer_mpi.job.communicator import Comm
@@ -187,18 +187,8 @@ class Start:
             workdir=workdir,
             environ=task_environment(self._environ, self._name, workdir, rank),
         )
-        farmer = Farmer(
-            farm=self.farm,
-            runner=self._runner,
-            pool=pool,
-            slots=slots,
-            journal=self._journal(identity, pool),
-            life=self.life,
-            task_lock=self.task_lock,
-            lock_patience=options.lock_patience,
-            deadline=deadline,
-            task_time=options.task_time,
-        )
+        outfit = Outfit(self.farm, self._runner, pool, slots, self._journal(identity, pool), self.life, self.task_lock)
+        farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time))
         note_recovery(farmer.journal, self._recovery)
         farmer.journal.note("start", begin=round(self._begin, 6))
         return farmer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from taskfarmer_mpi.farmer.farmer import Tally
+from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.upkeep.census import Census
 from taskfarmer_mpi.workdir.files import Workdir
 

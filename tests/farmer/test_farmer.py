@@ -8,8 +8,9 @@ import pytest
 from fakes import Clock, Hand, ids_in, make_farm
 
 from taskfarmer_mpi.errors import FencedError
-from taskfarmer_mpi.farmer.farmer import VERDICT_DELAY, Farmer
+from taskfarmer_mpi.farmer.farmer import Farmer, Limits, Outfit
 from taskfarmer_mpi.farmer.pace import Pace
+from taskfarmer_mpi.farmer.tasks_in_hand import VERDICT_DELAY
 from taskfarmer_mpi.runners.shell import BasicRunner, Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.farm import Farm
@@ -72,18 +73,16 @@ class Stage:
         self.clock = Clock()
         self.pool = FakePool(self.clock)
         self.hand = Hand(self.farm, "me")
-        self.farmer = Farmer(
-            farm=self.farm,
-            runner=BasicRunner(),
-            pool=self.pool,  # type: ignore[arg-type]
-            slots=SLOTS,
-            journal=self.hand.journal,
-            life=self.hand.life,
-            task_lock=self.hand.task_lock,
-            lock_patience=5.0,
-            clock=self.clock,
-            **options,
+        outfit = Outfit(
+            self.farm,
+            BasicRunner(),
+            self.pool,  # type: ignore[arg-type]
+            SLOTS,
+            self.hand.journal,
+            self.hand.life,
+            self.hand.task_lock,
         )
+        self.farmer = Farmer(outfit, Limits(5.0, **options), clock=self.clock)
 
     def turn(self, seconds: float = 1.0) -> None:
         """Let the farmer make its steps for a while."""

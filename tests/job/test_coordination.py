@@ -8,7 +8,7 @@ import pytest
 from fakes import Clock, Hand, Post, ids_in, make_farm
 
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.farmer.farmer import Tally
+from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.ranks import DEATH_DELAY
 from taskfarmer_mpi.workdir.farm import Farm

@@ -1,0 +1,140 @@
+"""When one farmer visits the lists, and how it waits for their lock."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.farmer.pace import Pace
+from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.workdir.locks import REPORT, WorkLock
+
+log = logging.getLogger(__name__)
+
+_PAUSES = (0.001, 0.05)
+"""Shortest and longest pause between two attempts at the lock [s]; it doubles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What decides when a farmer visits the lists."""
+
+    free: int
+    """Slots that run nothing."""
+    busy: int
+    """Slots that run a task."""
+    takes_tasks: bool
+    is_stopping: bool
+    is_dry: bool
+    """Whether the list was empty at the last visit."""
+
+
+class VisitTimes:
+    """The times of past visits and starts, and what follows from them for the next visit."""
+
+    def __init__(self, pace: Pace, clock: Callable[[], float]) -> None:
+        self._pace = pace
+        self._clock = clock
+        self._next = self._last = self._last_start = clock()
+
+    def bring_forward(self) -> None:
+        """Let a visit that has a reason be due at once."""
+        self._next = self._clock()
+
+    def postpone(self, pause: float) -> None:
+        """Let no visit be due before a pause [s] is over."""
+        self._next = self._clock() + pause
+
+    def see_start(self) -> None:
+        """Know that a task was started now."""
+        self._last_start = self._clock()
+
+    def see_visit(self, begin: float, *, has_taken: bool) -> None:
+        """Know that a visit ended now which began at some time, the wait for the lock included."""
+        self._last = self._clock()
+        if has_taken:
+            self._last_start = self._last
+        self._pace.see_visit(self._last - begin)
+        self._next = self._last + self._pace.gap
+
+    @property
+    def is_queue_stale(self) -> bool:
+        """Whether the tasks that wait are to be given to farmers that could be running them."""
+        return self._clock() >= self._stale_time
+
+    @property
+    def _stale_time(self) -> float:
+        return self._last_start + self._pace.patience
+
+    def due(self, tasks: TasksInHand, now: Situation) -> float:
+        """Return when to visit the lists next [s]; infinity if there is no reason to."""
+        if tasks.back or (tasks.outcomes and (now.is_stopping or not (tasks.queue or now.busy))):
+            return self._next
+        moment = math.inf
+        if tasks.outcomes:
+            moment = self._last + self._pace.interval
+        if tasks.queue:
+            moment = min(moment, self._stale_time)
+        if now.free > len(tasks.queue) and now.takes_tasks:
+            if not now.is_dry:
+                return self._next
+            if now.busy:
+                moment = min(moment, self._last + self._pace.relook)
+        return max(moment, self._next)
+
+
+class LockWait:
+    """One farmer's wait for the lock of the work directory, in which it goes on running tasks."""
+
+    def __init__(self, lock: WorkLock, clock: Callable[[], float]) -> None:
+        self._lock = lock
+        self._clock = clock
+        self._end()
+
+    def _end(self) -> None:
+        self._since: float | None = None
+        self._pause = _PAUSES[0]
+        self._report = REPORT
+
+    def attempt(self, patience: float) -> float | None:
+        """Try to take the lock.
+
+        Parameters
+        ----------
+        patience
+            How long others may have held it since the first attempt [s].
+
+        Returns
+        -------
+        For how long it was waited for [s]; None if others have it.
+
+        Raises
+        ------
+        FarmError
+            If the wait was too long, or there is no lock.
+        """
+        now = self._clock()
+        waited = 0.0 if self._since is None else now - self._since
+        try:
+            if self._lock.try_acquire():
+                self._end()
+                return waited
+        except UserError as error:
+            raise FarmError(str(error)) from error
+        self._since = now - waited
+        if waited > patience:
+            raise FarmError(f"{self._lock.paths[0]}: no lock within {waited:.0f} s; {self._lock.describe_holder()}")
+        if waited > self._report:
+            log.warning("waiting for the lock for %.0f s; %s", waited, self._lock.describe_holder())
+            self._report *= 2
+        return None
+
+    def next_pause(self) -> float:
+        """Return how long to wait before the next attempt [s]."""
+        pause = self._pause * (0.5 + secrets.randbelow(1000) / 1000)
+        self._pause = min(2 * self._pause, _PAUSES[1])
+        return pause
