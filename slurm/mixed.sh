@@ -2,7 +2,7 @@
 #SBATCH --job-name=taskfarmer
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=1
-#SBATCH --cpus-per-task=8
+#SBATCH --cpus-per-task=4
 #SBATCH --time=01:00:00
 #SBATCH --requeue
 #SBATCH --no-kill
@@ -15,7 +15,11 @@
 #
 #   sbatch --nodes=20 mixed.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi
 #
-# PYTHON is the Python that has taskfarmer_mpi (default: python), ARRAY the indices of the array (default: 0-1).
+# All options of sbatch above may be changed here or on its command line. Ask for as many CPUs as your nodes have (sinfo -o
+# "%P %c" shows them): a job that asks for more than any node has never starts.
+#
+# PYTHON is the Python that has taskfarmer_mpi. Default: python, so activate its environment before sbatch, or here.
+# ARRAY are the indices of the array (default: 0-1).
 
 if [ $# -eq 0 ]; then
     echo "usage: sbatch mixed.sh TASKLIST [OPTION...]" >&2
@@ -25,13 +29,19 @@ tasklist=$1
 shift
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
+python=${PYTHON:-python}
+if ! "$python" -c "import taskfarmer_mpi" 2>/dev/null; then # told here: Python would end with 1, as a farm with failed tasks
+    echo "mixed.sh: $python cannot import taskfarmer_mpi: activate its environment before sbatch, or set PYTHON" >&2
+    exit 2
+fi
+farmer=("$python" -m taskfarmer_mpi "$tasklist" --proc "${SLURM_CPUS_PER_TASK:-auto}" "$@")
+
 if [ -n "$SLURM_ARRAY_JOB_ID" ]; then
-    # The farmer takes the place of this shell, and so gets the signals of scancel and --signal=B: itself.
-    exec "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" --mpi off --proc "${SLURM_CPUS_PER_TASK:-auto}" "$@"
+    exec "${farmer[@]}" --mpi off # in place of this shell, so that the signals of scancel and --signal=B: get there
 fi
 
 if [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ]; then # a job that runs again has submitted its array
-    sbatch --array="${ARRAY:-0-1}" --nodes=1 --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    sbatch --export=ALL --array="${ARRAY:-0-1}" --nodes=1 --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
         --output=%x-%A_%a.out -- "$0" "$tasklist" "$@"
 fi
 
@@ -40,7 +50,8 @@ export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # srun of Slurm 22.05 to 2
 # Runs a command in the background, so that a signal gets here at once and is passed on as SIGUSR1, which srun sends to all
 # ranks (SIGTERM would make it kill them). Sets `code`. After a signal, nothing more is run.
 told=
-trap 'told=yes; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' USR1 TERM
+trap 'told=USR1; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' USR1
+trap 'told=TERM; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' TERM
 run() {
     code=75
     [ -z "$told" ] || return
@@ -53,10 +64,13 @@ run() {
     done
 }
 
-options=(--proc "${SLURM_CPUS_PER_TASK:-auto}" "$@")
-run srun --kill-on-bad-exit=0 --no-kill --wait=0 "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" "${options[@]}"
-if [ "$code" -gt 128 ]; then
-    # A rank died, and srun says so, not how the list stands. One farmer runs what may be left, and its exit code counts.
-    run "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" "${options[@]}" --mpi off
-fi
+step=(srun --export=ALL --kill-on-bad-exit=0 --no-kill --wait=0) # all variables, also where sbatch has --export=NONE
+run "${step[@]}" "${farmer[@]}"
+case $code in
+    0 | 2 | 70 | 75) ;;
+    *) # Tasks failed (1), or a rank died (1, 14, 137, 143, ...), and then srun does not say how the list stands.
+        echo "mixed.sh: srun ended with $code: one farmer looks at the list, and its exit code counts"
+        run "${farmer[@]}" --mpi off
+        ;;
+esac
 exit "$code"

@@ -2,7 +2,7 @@
 #SBATCH --job-name=taskfarmer
 #SBATCH --nodes=5
 #SBATCH --ntasks-per-node=1
-#SBATCH --cpus-per-task=8
+#SBATCH --cpus-per-task=4
 #SBATCH --time=01:00:00
 #SBATCH --requeue
 #SBATCH --no-kill
@@ -10,11 +10,14 @@
 #SBATCH --output=%x-%j.out
 
 # One farmer per node, joined by MPI, for one tasklist. They stop by themselves before the time is up; submit it again to go
-# on. All options of sbatch above may be changed on its command line.
+# on.
 #
 #   sbatch --nodes=20 multinode.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi
 #
-# PYTHON is the Python that has taskfarmer_mpi (default: python).
+# All options of sbatch above may be changed here or on its command line. Ask for as many CPUs as your nodes have (sinfo -o
+# "%P %c" shows them): a job that asks for more than any node has never starts.
+#
+# PYTHON is the Python that has taskfarmer_mpi. Default: python, so activate its environment before sbatch, or here.
 
 if [ $# -eq 0 ]; then
     echo "usage: sbatch multinode.sh TASKLIST [OPTION...]" >&2
@@ -23,12 +26,21 @@ fi
 tasklist=$1
 shift
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+python=${PYTHON:-python}
+if ! "$python" -c "import taskfarmer_mpi" 2>/dev/null; then # told here: Python would end with 1, as a farm with failed tasks
+    echo "multinode.sh: $python cannot import taskfarmer_mpi: activate its environment before sbatch, or set PYTHON" >&2
+    exit 2
+fi
+farmer=("$python" -m taskfarmer_mpi "$tasklist" --proc "${SLURM_CPUS_PER_TASK:-auto}" "$@")
+
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # srun of Slurm 22.05 to 23.02 does not take it from sbatch
 
 # Runs a command in the background, so that a signal gets here at once and is passed on as SIGUSR1, which srun sends to all
 # ranks (SIGTERM would make it kill them). Sets `code`. After a signal, nothing more is run.
 told=
-trap 'told=yes; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' USR1 TERM
+trap 'told=USR1; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' USR1
+trap 'told=TERM; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' TERM
 run() {
     code=75
     [ -z "$told" ] || return
@@ -41,10 +53,13 @@ run() {
     done
 }
 
-options=(--proc "${SLURM_CPUS_PER_TASK:-auto}" "$@")
-run srun --kill-on-bad-exit=0 --no-kill --wait=0 "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" "${options[@]}"
-if [ "$code" -gt 128 ]; then
-    # A rank died, and srun says so, not how the list stands. One farmer runs what may be left, and its exit code counts.
-    run "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" "${options[@]}" --mpi off
-fi
+step=(srun --export=ALL --kill-on-bad-exit=0 --no-kill --wait=0) # all variables, also where sbatch has --export=NONE
+run "${step[@]}" "${farmer[@]}"
+case $code in
+    0 | 2 | 70 | 75) ;;
+    *) # Tasks failed (1), or a rank died (1, 14, 137, 143, ...), and then srun does not say how the list stands.
+        echo "multinode.sh: srun ended with $code: one farmer looks at the list, and its exit code counts"
+        run "${farmer[@]}" --mpi off
+        ;;
+esac
 exit "$code"

@@ -2,19 +2,23 @@
 #SBATCH --job-name=taskfarmer
 #SBATCH --nodes=5
 #SBATCH --ntasks-per-node=1
-#SBATCH --cpus-per-task=8
+#SBATCH --cpus-per-task=4
 #SBATCH --time=01:00:00
 #SBATCH --requeue
 #SBATCH --no-kill
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.out
 
-# As multinode.sh, but a job that stops because its time is up puts itself back into the queue, until the tasklist is done. A
-# run in which no task ended is the last one: the next would not get any further.
+# One farmer per node, joined by MPI, for one tasklist. A job that stops because its time is up puts itself back into the
+# queue, until the tasklist is done. A run in which no task ended is the last one: the next would not get any further.
 #
 #   sbatch requeue.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi, but for --workdir
 #
-# PYTHON is the Python that has taskfarmer_mpi (default: python), WORKDIR the work directory (default: TASKLIST_workdir).
+# All options of sbatch above may be changed here or on its command line. Ask for as many CPUs as your nodes have (sinfo -o
+# "%P %c" shows them): a job that asks for more than any node has never starts.
+#
+# PYTHON is the Python that has taskfarmer_mpi. Default: python, so activate its environment before sbatch, or here.
+# WORKDIR is the work directory (default: TASKLIST_workdir).
 
 if [ $# -eq 0 ]; then
     echo "usage: sbatch requeue.sh TASKLIST [OPTION...]" >&2
@@ -32,17 +36,21 @@ for argument; do
 done
 workdir=${WORKDIR:-${tasklist}_workdir}
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # srun of Slurm 22.05 to 23.02 does not take it from sbatch
 
-recorded() {
-    cat -- "$workdir/finished" "$workdir/failed" 2>/dev/null | wc -l
-}
+python=${PYTHON:-python}
+if ! "$python" -c "import taskfarmer_mpi" 2>/dev/null; then # told here: Python would end with 1, as a farm with failed tasks
+    echo "requeue.sh: $python cannot import taskfarmer_mpi: activate its environment before sbatch, or set PYTHON" >&2
+    exit 2
+fi
+farmer=("$python" -m taskfarmer_mpi "$tasklist" --proc "${SLURM_CPUS_PER_TASK:-auto}" "$@")
+
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # srun of Slurm 22.05 to 23.02 does not take it from sbatch
 
 # Runs a command in the background, so that a signal gets here at once and is passed on as SIGUSR1, which srun sends to all
 # ranks (SIGTERM would make it kill them). Sets `code`. After a signal, nothing more is run.
 told=
 trap 'told=USR1; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' USR1
-trap 'told=TERM; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' TERM # from scancel: the user wants no other run
+trap 'told=TERM; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' TERM
 run() {
     code=75
     [ -z "$told" ] || return
@@ -55,15 +63,23 @@ run() {
     done
 }
 
-before=$(recorded)
-options=(--proc "${SLURM_CPUS_PER_TASK:-auto}" "$@" --workdir "$workdir")
-run srun --kill-on-bad-exit=0 --no-kill --wait=0 "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" "${options[@]}"
-if [ "$code" -gt 128 ]; then
-    # A rank died, and srun says so, not how the list stands. One farmer runs what may be left, and its exit code counts.
-    run "${PYTHON:-python}" -m taskfarmer_mpi "$tasklist" "${options[@]}" --mpi off
-fi
+recorded() {
+    cat -- "$workdir/finished" "$workdir/failed" 2>/dev/null | wc -l
+}
 
-if [ "$code" -eq 75 ] && [ "$told" != TERM ]; then
+before=$(recorded)
+farmer+=(--workdir "$workdir")
+step=(srun --export=ALL --kill-on-bad-exit=0 --no-kill --wait=0) # all variables, also where sbatch has --export=NONE
+run "${step[@]}" "${farmer[@]}"
+case $code in
+    0 | 2 | 70 | 75) ;;
+    *) # Tasks failed (1), or a rank died (1, 14, 137, 143, ...), and then srun does not say how the list stands.
+        echo "requeue.sh: srun ended with $code: one farmer looks at the list, and its exit code counts"
+        run "${farmer[@]}" --mpi off
+        ;;
+esac
+
+if [ "$code" -eq 75 ] && [ "$told" != TERM ]; then # SIGTERM is from scancel: the user wants no other run
     after=$(recorded)
     if [ "$after" -gt "$before" ]; then
         echo "requeue.sh: $((after - before)) tasks ended in this run, and some are left: back into the queue"

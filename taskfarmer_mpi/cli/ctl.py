@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "check",
     "doctor",
+    "script",
     "add",
     "retry",
     "reclaim",

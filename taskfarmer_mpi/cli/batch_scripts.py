@@ -1,0 +1,43 @@
+"""Batch scripts for Slurm: each is whole, so that a user copies one file, and all are made of one template.
+
+A line ``#: NAME ...`` of the template says in which scripts the lines after it are; ``#: all`` stands for every one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+
+SCRIPTS = {
+    "multinode": "one job of many nodes, joined by MPI",
+    "array": "an array of farmers without MPI",
+    "requeue": "as multinode, and puts itself back into the queue until the list is done",
+    "mixed": "an MPI job that submits an array to the same list",
+}
+"""What each script is for."""
+
+_TEMPLATE = Path(__file__).with_name("templates") / "batch.sh"
+_MARK = "#: "
+
+
+def make_script(name: str) -> str:
+    """Return the text of a batch script.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    if name not in SCRIPTS:
+        near = difflib.get_close_matches(name.removesuffix(".sh"), SCRIPTS, n=1, cutoff=0.0)
+        raise UserError(f"{name}: no such script; did you mean {near[0]}? There are {', '.join(SCRIPTS)}")
+    lines = []
+    is_part = True
+    for line in _TEMPLATE.read_text(encoding="ascii").splitlines(keepends=True):
+        if line.startswith(_MARK):
+            is_part = not {name, "all"}.isdisjoint(line[len(_MARK) :].split())
+        elif is_part:
+            lines.append(line)
+    return "".join(lines).replace("@NAME@", name)

@@ -1,0 +1,148 @@
+#!/bin/bash
+#SBATCH --job-name=taskfarmer
+#: array
+#SBATCH --array=0-4
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#: multinode requeue
+#SBATCH --nodes=5
+#SBATCH --ntasks-per-node=1
+#: mixed
+#SBATCH --nodes=3
+#SBATCH --ntasks-per-node=1
+#: all
+#SBATCH --cpus-per-task=4
+#SBATCH --time=01:00:00
+#SBATCH --requeue
+#: multinode requeue mixed
+#SBATCH --no-kill
+#: all
+#SBATCH --open-mode=append
+#: array
+#SBATCH --output=%x-%A_%a.out
+#: multinode requeue mixed
+#SBATCH --output=%x-%j.out
+#: all
+
+#: multinode
+# One farmer per node, joined by MPI, for one tasklist. They stop by themselves before the time is up; submit it again to go
+# on.
+#
+#   sbatch --nodes=20 multinode.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi
+#: array
+# An array of farmers without MPI that work through one tasklist. Each starts as soon as there is room for it, and stops by
+# itself before its time is up; submit it again to go on.
+#
+#   sbatch --array=0-19 array.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi
+#: requeue
+# One farmer per node, joined by MPI, for one tasklist. A job that stops because its time is up puts itself back into the
+# queue, until the tasklist is done. A run in which no task ended is the last one: the next would not get any further.
+#
+#   sbatch requeue.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi, but for --workdir
+#: mixed
+# An MPI job and an array of farmers without MPI that work through one tasklist. The job submits the array when it starts;
+# its elements fill what room there is on other nodes, and do no harm if they come when the list is done. Options on sbatch's
+# command line are for the MPI job; the array has those of this file.
+#
+#   sbatch --nodes=20 mixed.sh TASKLIST [OPTION...]        the options are those of taskfarmer_mpi
+#: all
+#
+# All options of sbatch above may be changed here or on its command line. Ask for as many CPUs as your nodes have (sinfo -o
+# "%P %c" shows them): a job that asks for more than any node has never starts.
+#
+# PYTHON is the Python that has taskfarmer_mpi. Default: python, so activate its environment before sbatch, or here.
+#: requeue
+# WORKDIR is the work directory (default: TASKLIST_workdir).
+#: mixed
+# ARRAY are the indices of the array (default: 0-1).
+#: all
+
+if [ $# -eq 0 ]; then
+    echo "usage: sbatch @NAME@.sh TASKLIST [OPTION...]" >&2
+    exit 2
+fi
+tasklist=$1
+shift
+#: requeue
+for argument; do
+    case $argument in
+        -w* | --w*)
+            echo "requeue.sh: $argument: set the variable WORKDIR instead" >&2
+            exit 2
+            ;;
+    esac
+done
+workdir=${WORKDIR:-${tasklist}_workdir}
+#: all
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+python=${PYTHON:-python}
+if ! "$python" -c "import taskfarmer_mpi" 2>/dev/null; then # told here: Python would end with 1, as a farm with failed tasks
+    echo "@NAME@.sh: $python cannot import taskfarmer_mpi: activate its environment before sbatch, or set PYTHON" >&2
+    exit 2
+fi
+farmer=("$python" -m taskfarmer_mpi "$tasklist" --proc "${SLURM_CPUS_PER_TASK:-auto}" "$@")
+
+#: array
+# The farmer takes the place of this shell, and so gets the signals of scancel and --signal=B: itself.
+exec "${farmer[@]}" --mpi off
+#: mixed
+if [ -n "$SLURM_ARRAY_JOB_ID" ]; then
+    exec "${farmer[@]}" --mpi off # in place of this shell, so that the signals of scancel and --signal=B: get there
+fi
+
+if [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ]; then # a job that runs again has submitted its array
+    sbatch --export=ALL --array="${ARRAY:-0-1}" --nodes=1 --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+        --output=%x-%A_%a.out -- "$0" "$tasklist" "$@"
+fi
+
+#: multinode requeue mixed
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # srun of Slurm 22.05 to 23.02 does not take it from sbatch
+
+# Runs a command in the background, so that a signal gets here at once and is passed on as SIGUSR1, which srun sends to all
+# ranks (SIGTERM would make it kill them). Sets `code`. After a signal, nothing more is run.
+told=
+trap 'told=USR1; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' USR1
+trap 'told=TERM; again=yes; [ -z "$!" ] || kill -USR1 "$!" 2>/dev/null' TERM
+run() {
+    code=75
+    [ -z "$told" ] || return
+    "$@" &
+    again=yes
+    while [ -n "$again" ]; do # a signal ends the wait, not the command
+        again=
+        wait "$!"
+        code=$?
+    done
+}
+
+#: requeue
+recorded() {
+    cat -- "$workdir/finished" "$workdir/failed" 2>/dev/null | wc -l
+}
+
+before=$(recorded)
+farmer+=(--workdir "$workdir")
+#: multinode requeue mixed
+step=(srun --export=ALL --kill-on-bad-exit=0 --no-kill --wait=0) # all variables, also where sbatch has --export=NONE
+run "${step[@]}" "${farmer[@]}"
+case $code in
+    0 | 2 | 70 | 75) ;;
+    *) # Tasks failed (1), or a rank died (1, 14, 137, 143, ...), and then srun does not say how the list stands.
+        echo "@NAME@.sh: srun ended with $code: one farmer looks at the list, and its exit code counts"
+        run "${farmer[@]}" --mpi off
+        ;;
+esac
+#: requeue
+
+if [ "$code" -eq 75 ] && [ "$told" != TERM ]; then # SIGTERM is from scancel: the user wants no other run
+    after=$(recorded)
+    if [ "$after" -gt "$before" ]; then
+        echo "requeue.sh: $((after - before)) tasks ended in this run, and some are left: back into the queue"
+        scontrol requeue "$SLURM_JOB_ID"
+    else
+        echo "requeue.sh: no task ended in this run: not put back into the queue" >&2
+    fi
+fi
+#: multinode requeue mixed
+exit "$code"
