@@ -48,7 +48,7 @@ def new_output(path: Path, *, is_forced: bool) -> Iterator[Path]:
     """
     check_output(path, is_forced=is_forced)
     try:
-        with temporary_file(path) as (_, temporary):
+        with temporary_file(path, is_shared=False) as (_, temporary):
             yield temporary
             if is_forced:
                 temporary.replace(path)

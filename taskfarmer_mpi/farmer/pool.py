@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farmer import guardian
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
-from taskfarmer_mpi.workdir.files import Workdir, open_file, write_all
+from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
 from taskfarmer_mpi.workdir.locks import TASK_LOCK_FD, LifeLock
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,9 @@ class Pool:
         self._farmer = farmer
         self._task_lock = task_lock
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+        self._logs = workdir.logs
         self._log_prefix = f"{workdir.logs}/log_"
+        self._shares_logs = bool(workdir.logs.stat().st_mode & stat.S_IWGRP)
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._free = list(range(slots))
         self._guardians = 0
@@ -218,12 +221,15 @@ class Pool:
     def _open_log(self, task: Task) -> int | None:
         path = f"{self._log_prefix}{task.id}"
         try:
-            return open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
             if error.errno in _FARM_TROUBLE or error.errno == errno.ENOENT:
                 raise FarmError(f"{path}: cannot write the log: {error.strerror}") from error
             log.warning("%s: cannot write the log: %s", path, error.strerror)
             return None
+        if self._shares_logs:
+            share(fd, self._logs)
+        return fd
 
     def _cannot_start(self, task: Task, started: float | None = None) -> Run:
         now = time.time()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
+import shlex
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +15,13 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError, UserError
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def node_name() -> str:
@@ -22,6 +32,37 @@ def node_name() -> str:
 def open_file(path: Path | str, flags: int, mode: int = 0o666) -> int:
     """Open `path` without following a symbolic link at its end; return the descriptor."""
     return os.open(path, flags | _SAFE, mode)
+
+
+def share(fd: int, directory: Path) -> None:
+    """Let the group of a directory use a new file of this user as it may use the directory, whatever the umask.
+
+    Whoever can write to a work directory can work on it; so several users can, one after the other or at the same time.
+    """
+    folder = directory.stat()
+    shared = stat.S_IRWXG & folder.st_mode
+    if not shared & stat.S_IWGRP:
+        return
+    file = os.fstat(fd)
+    if not stat.S_ISDIR(file.st_mode):
+        shared &= ~stat.S_IXGRP
+    with suppress(PermissionError):  # who is not of that group has made a file for the own one: it gets no more rights
+        if file.st_gid != folder.st_gid:
+            os.fchown(fd, -1, folder.st_gid)
+        os.fchmod(fd, stat.S_IMODE(file.st_mode) | shared)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder of a work directory where it is missing, open to those who may write to the directory it is in."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+    try:
+        share(fd, path.parent)
+    finally:
+        os.close(fd)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -51,11 +92,13 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
-    """Open a new file beside `path`; it is gone at the end unless it was renamed."""
+def temporary_file(path: Path, *, is_shared: bool = True) -> Iterator[tuple[int, Path]]:
+    """Open a new file beside `path`, for the group as `share` has it; it is gone at the end unless it was renamed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
+        if is_shared:
+            share(fd, path.parent)
         yield fd, temporary
     finally:
         os.close(fd)
@@ -120,14 +163,28 @@ class Workdir:
             If it cannot be made or written to.
         """
         try:
-            for folder in (self.path, self.logs, self.farmers):
-                folder.mkdir(exist_ok=True)
+            self.path.mkdir(exist_ok=True)
+            for folder in (self.logs, self.farmers):
+                make_folder(folder)
             with temporary_file(self.farmers / "probe"):
                 pass
         except FileNotFoundError as error:
             raise UserError(f"{self.path}: cannot make the work directory: {self.path.parent} is missing") from error
         except OSError as error:
             raise UserError(f"{self.path}: cannot write to the work directory: {error.strerror}") from error
+        self._check_access()
+
+    def _check_access(self) -> None:
+        """Refuse a work directory in which another user's files would make this farmer fail later."""
+        files = (self.toprocess, self.added, self.tasks_added, self.finished, self.failed, self.timeline)
+        for path in (self.logs, self.farmers, *files):
+            if os.access(path, os.R_OK | os.W_OK, effective_ids=True) or not os.access(path, os.F_OK):
+                continue
+            owner = path.stat().st_uid
+            raise UserError(
+                f"{path}: cannot read and write it: it belongs to user {_user_name(owner)}, who can let the group of the"
+                f" directory work there: chmod -R g+rwX {shlex.quote(str(self.path))}"
+            )
 
     def log(self, task_id: int) -> Path:
         """Return the path of a task's log."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.files import open_file, write_all
+from taskfarmer_mpi.workdir.files import open_file, share, write_all
 from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, FORMAT, OPEN_SUFFIX, Identity, encode_record
 
 
@@ -20,6 +20,7 @@ class Journal:
     def __init__(self, folder: Path, identity: Identity) -> None:
         self.path = folder / f"{identity.farmer}.new"
         self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        share(self._fd, folder)
         self._pending: list[bytes] = []
         self.note("farmer", format=FORMAT, **asdict(identity))
         self.sync()

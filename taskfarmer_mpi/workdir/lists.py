@@ -19,7 +19,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, replace_file, write_all
+from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, replace_file, share, write_all
 
 _BLOCK = 64 * 1024
 _SORTABLE = 1024 * 1024
@@ -60,6 +60,8 @@ class Top:
 def _opened(path: Path, flags: int) -> Iterator[int]:
     fd = open_file(path, flags | os.O_RDWR)
     try:
+        if flags & os.O_CREAT and os.fstat(fd).st_size == 0:
+            share(fd, path.parent)
         yield fd
     finally:
         os.close(fd)
