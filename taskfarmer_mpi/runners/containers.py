@@ -135,11 +135,6 @@ class ApptainerRunner(_ContainerRunner):
             Further options for the command line, quoted as in a shell.
         program
             Name or path of the program: ``singularity``, for example.
-
-        Raises
-        ------
-        OptionError
-            If an option has a value that it cannot take.
         """
         variables = [item for item in _variables(environment) if "=" in item]
         if any('"' in item for item in variables):
@@ -183,14 +178,10 @@ class PodmanHPCRunner(_ContainerRunner):
         ----------
         image
             Name of the image.
-        setup, tempdir, arguments
-            As for Apptainer.
-        volumes
-            Bindings ``SOURCE:TARGET[:OPTIONS]``, with blanks between them.
+        setup, volumes, gpu, tempdir, arguments
+            As for Apptainer; ``gpu`` is yes or no, and a volume has a target.
         environment
             ``NAME=VALUE``, or ``NAME`` to pass on a variable of the farmer, with blanks between them, quoted as in a shell.
-        gpu
-            Whether the task gets the GPUs.
         program
             Name or path of the program: ``podman``, for example, which knows no ``--gpu``.
 

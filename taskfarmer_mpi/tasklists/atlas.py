@@ -179,25 +179,12 @@ class AthenaTaskList(_FileTaskList):
 
         Parameters
         ----------
-        path
-            The tasklist.
-        workdir
-            The work directory; not touched.
+        path, workdir, maxEventsPerJob, kwargs
+            As for transforms.
         jobOptions
             The job options to run.
         output
             Name of the output file.
-        maxEventsPerJob
-            Split each file into tasks of so many events.
-        kwargs
-            Options of athena, as ``--key='value'``.
-
-        Raises
-        ------
-        OptionError
-            If an option has a value that it cannot take.
-        UserError
-            If the tasklist or one of its files cannot be read.
         """
         self._job_options = one_line("jobOptions", jobOptions)
         self._output = one_line("output", output)

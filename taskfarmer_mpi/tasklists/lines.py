@@ -11,12 +11,13 @@ import hashlib
 import os
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Protocol
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.tasklists.text_sequence import TextSequence
 
 _FOREIGN_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -27,7 +28,7 @@ _FOREIGN_MARKS = {
 _UTF8_MARK = "\ufeff"
 
 
-class Lines(Sequence[str]):
+class Lines(TextSequence):
     """The texts of the tasks of a list, by ID, as the files of the work directory have them; each is one line."""
 
     header = ""
@@ -42,15 +43,6 @@ class Lines(Sequence[str]):
     def raw(self, index: int) -> bytes:
         """Return the text of one task as bytes."""
         return self.text(index).encode("utf-8", "surrogateescape")
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self.text(i) for i in range(*index.indices(len(self)))]
-        return self.text(index)
 
     def digest(self, count: int) -> str:
         """Return the SHA-256 of the header, if there is one, and the first `count` texts, each ended by a newline."""

@@ -6,7 +6,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple, overload
+from typing import NamedTuple
+
+from taskfarmer_mpi.tasklists.text_sequence import TextSequence
 
 _WORD = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"']+))(?=\s|$)""")
 _NUMBER = re.compile(r"([-+]?)(\d+)(?:\.(\d+))?", re.ASCII)
@@ -14,7 +16,7 @@ _RANGE_LIKE = re.compile(r"[-+]?\d[^/]*\.\.", re.ASCII)
 """What looks as if a range was meant; a path like ``../x`` does not."""
 
 
-class Values(Sequence[str]):
+class Values(TextSequence):
     """Values one after the other, some of them as ranges, which cost nothing however long they are."""
 
     def __init__(self, parts: Sequence[Sequence[str]]) -> None:
@@ -29,19 +31,14 @@ class Values(Sequence[str]):
         """Whether a value is empty or white space."""
         return any(not value.strip() for part in self._parts if isinstance(part, tuple) for value in part)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def text(self, index: int) -> str:
+        """Return one value."""
         index = range(len(self))[index]
         part = bisect_right(self._ends, index)
         return self._parts[part][index - (self._ends[part - 1] if part else 0)]
 
 
-class DecimalRange(Sequence[str]):
+class DecimalRange(TextSequence):
     """Numbers from the first to the last, which is included if a step hits it; exact, with a fixed number of decimals."""
 
     def __init__(self, numbers: range, decimals: int, width: int) -> None:
@@ -63,13 +60,8 @@ class DecimalRange(Sequence[str]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def text(self, index: int) -> str:
+        """Return one number."""
         number = self._numbers[index]
         if not self._decimals:
             return f"{number:0{self._width}d}"

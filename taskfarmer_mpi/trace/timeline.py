@@ -71,18 +71,14 @@ def merge_timeline(workdir: Workdir, lock: WorkLock, texts: Texts, patience: flo
     """Write all farmers' events to `timeline.json`, and keep those of plain farmers; merging again changes nothing.
 
     A timeline that is damaged is kept under another name. One that plain farmers write does not get many events of ours, as
-    they would choke on it: then the trace goes to `timeline.merged.json`.
+    they would choke on it: then the trace goes to `timeline.merged.json`, unless `is_forced`.
 
     Parameters
     ----------
-    workdir, lock
-        The work directory and its lock, which is not held.
-    texts
-        The tasks.
+    workdir, lock, texts
+        The work directory, its lock, which is not held, and the texts of its tasks.
     patience
         How long to wait for the lock [s].
-    is_forced
-        Whether the trace goes to `timeline.json` in any case.
 
     Raises
     ------
