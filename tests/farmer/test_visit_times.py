@@ -106,7 +106,8 @@ def test_a_verdict_is_due_after_its_delay_and_a_shutdown_takes_those_that_wait()
     assert tasks.next_verdict == 10.0 + VERDICT_DELAY
     assert list(tasks.judged(10.0 + VERDICT_DELAY)) == [first]
     assert list(tasks.doubted()) == [second]
-    assert (bool(tasks), tasks.next_verdict) == (False, None)
+    assert not tasks
+    assert tasks.next_verdict is None
 
 
 def test_a_visit_settles_what_it_moved_and_brings_the_queue() -> None:
