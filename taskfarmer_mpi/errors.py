@@ -1,5 +1,26 @@
 """The two families of trouble: what a user can mend, and what stops a farmer that was already at work."""
 
+from __future__ import annotations
+
+import errno
+
+_SHORTAGES = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EHOSTDOWN,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOTCONN,
+        errno.EREMOTEIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""What the system refuses now and may grant a moment later: processes, memory, descriptors, a server's answer."""
+
 
 class UserError(Exception):
     """A user's mistake or a condition that a user can mend.
@@ -26,6 +47,21 @@ class FarmError(Exception):
     Its running tasks are stopped, and what is known stays in the journal for others. Unless they finish the list, the
     command ends with exit code 75.
     """
+
+
+class ShortageError(FarmError):
+    """Something is short that may come back, and nothing was changed: worth another try after a while."""
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether an error says that something is short at the moment."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES
+
+
+def farm_error(what: str, error: OSError) -> FarmError:
+    """Return what an error of the system is to a farmer that was not about one task, and left all as it was."""
+    kind = ShortageError if is_shortage(error) else FarmError
+    return kind(f"{what}: {error.strerror}")
 
 
 class FencedError(FarmError):

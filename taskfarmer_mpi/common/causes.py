@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 
-CANNOT_START = b"taskfarmer_mpi: cannot start "
-"""What a log begins with if the farmer could not start the task's command."""
+CANNOT = b"taskfarmer_mpi: cannot "
+"""What a log begins with if the farmer could not start the task's command, or make one of the task."""
+CANNOT_CODES = (126, 127)
+"""Exit codes for which it is worth to look how the log begins."""
 
 _SHELL_CODES = {126: "exit code 126: cannot be executed", 127: "exit code 127: command not found"}
 
@@ -38,9 +40,9 @@ def describe_cause(returncode: int | None, log: bytes = b"") -> str:
     """
     if returncode is None:
         return "not known"
-    if returncode == 127 and log.startswith(CANNOT_START):
-        reason = log[len(CANNOT_START) :].partition(b"\n")[0].decode("utf-8", "replace")
-        return f"could not be started: {reason}"
+    if returncode in CANNOT_CODES and log.startswith(CANNOT):
+        verb, _, reason = log[len(CANNOT) :].partition(b"\n")[0].decode("utf-8", "replace").partition(" ")
+        return f"could not be started: {reason if verb == 'start' else f'cannot {verb} {reason}'}"
     number = signal_of(returncode)
     if returncode < 0:
         return f"killed by {signal_name(-returncode)}"

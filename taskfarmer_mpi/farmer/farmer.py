@@ -10,15 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 
-from taskfarmer_mpi.errors import FarmError, FencedError
+from taskfarmer_mpi.errors import FarmError, FencedError, ShortageError
 from taskfarmer_mpi.farmer.pace import Pace
 from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.farmer.shortage import Shortage
+from taskfarmer_mpi.farmer.starter import Starter
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.farmer.visit_times import Situation
 from taskfarmer_mpi.farmer.visits import Visits
 from taskfarmer_mpi.runners.shell import Runner
-from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.tasklists.task import Run
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal, close_journal
 from taskfarmer_mpi.workdir.locks import LifeLock
@@ -73,7 +75,6 @@ class Farmer:
     def __init__(self, outfit: Outfit, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         """Wire a farmer; nothing is taken yet. Its clock only goes forward [s]."""
         self._farm = outfit.farm
-        self._runner = outfit.runner
         self._pool = outfit.pool
         self.journal = outfit.journal
         self._locks = (outfit.task_lock, outfit.life)
@@ -82,6 +83,8 @@ class Farmer:
         self._pace = Pace(outfit.slots)
         self._visits = Visits(outfit.farm, outfit.journal, outfit.life, self._pace, limits.lock_patience, clock)
         self._tasks = TasksInHand()
+        self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, clock)
+        self._visit_shortage = Shortage("the lists are not visited", clock)
         self._last_sign = self._due = clock()
         self._is_dry = False
         self.sees_more = False
@@ -181,6 +184,7 @@ class Farmer:
 
     def _collect(self) -> None:
         for run in self._pool.reap():
+            self._starter.shortage.try_now()
             self._pace.see_task(run.ended - run.started)
             if run.may_be_interrupted and self.stop_reason is None:
                 self._tasks.doubt(run, self._clock())
@@ -210,24 +214,11 @@ class Farmer:
             self.drain(f"a task may take {needed:.3g} s, which is more than the time left")
 
     def _fill(self) -> None:
-        queue = self._tasks.queue
-        while queue and self._pool.free:
-            task = queue.popleft()
-            self.journal.note_begin(task.id, self._pool.next_slot)
-            self.journal.flush()
-            run = self._start(task)
+        for run in self._starter.fill(self._tasks):
             self._visits.times.see_start()
             if run is not None:
                 self._end(run)
         self.journal.flush()
-
-    def _start(self, task: Task) -> Run | None:
-        """Start a task; return its run if that is over already."""
-        try:
-            launch = self._runner.launch(self._farm.handler[task.id])
-        except Exception as error:  # a user's handler or runner may fail with one task, and not with the next
-            return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
-        return self._pool.start(task, launch)
 
     def _give_sign(self) -> None:
         now = self._clock()
@@ -243,7 +234,7 @@ class Farmer:
         return Situation(
             free=self._pool.free,
             busy=self._pool.busy,
-            takes_tasks=self.takes_tasks,
+            takes_tasks=self.takes_tasks and self._starter.shortage.is_time_to_try,
             is_stopping=self.stop_reason is not None,
             is_dry=self._is_dry,
         )
@@ -252,8 +243,13 @@ class Farmer:
         self._due = self._visits.times.due(self._tasks, self._situation())
 
     def _visit(self) -> None:
-        visit = self._visits.visit(self._tasks, self._situation())
+        try:
+            visit = self._visits.visit(self._tasks, self._situation())
+        except ShortageError as error:
+            self._visits.times.postpone(self._visit_shortage.see(error, is_busy=self._pool.busy > 0))
+            return
         if visit is not None:
+            self._visit_shortage.see_success()
             self._is_dry = visit.is_empty and not visit.taken
             self.sees_more = not visit.is_empty
             self._pool.refresh()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.programs import is_asking
-from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.errors import FarmError, ShortageError, farm_error, is_shortage
 from taskfarmer_mpi.farmer import guardian
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
@@ -45,23 +45,29 @@ USER_PREFIXES = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_MCA_")
 
 MAX_GUARDIANS = 10
 """How many guardians a farmer starts before it gives up."""
-CANNOT_START = 127
-"""Exit code of a task whose command could not be started, as in a shell."""
+NOT_FOUND = 127
+"""Exit code of a task whose command is not there, as in a shell."""
 
-_FARM_TROUBLE = frozenset(
+CANNOT_EXECUTE = 126
+"""Exit code of a task whose command is there, or may be, but could not be started, as in a shell."""
+
+_PROGRAM_ERRORS = frozenset(
     {
-        errno.EAGAIN,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ENOSPC,
-        errno.EROFS,
-        errno.ESTALE,
+        errno.E2BIG,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELIBBAD,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOEXEC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.ETXTBSY,
     }
 )
-"""What is the trouble of the farmer, not of one task: with the next task it would be the same."""
+"""What `execve` says of one program; see its manual page."""
 
 _ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
@@ -89,6 +95,11 @@ def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, 
 
 def _encode(word: str) -> str | bytes:
     return word if word.isascii() else word.encode("utf-8", "surrogateescape")
+
+
+def _is_about_command(error: OSError) -> bool:
+    """Whether the kernel refused this very program; with anything else the next task would meet the same."""
+    return error.errno in _PROGRAM_ERRORS
 
 
 def _write_reason(log_fd: int, reason: str) -> None:
@@ -157,16 +168,16 @@ class Pool:
 
     def refresh(self) -> None:
         """Keep what the MPI library and the launcher left open from tasks, and note this process's own peak memory."""
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2:
-                with suppress(OSError):
-                    os.set_inheritable(int(name), False)
+        with suppress(OSError):  # no descriptor is left to look with
+            for name in os.listdir("/proc/self/fd"):
+                if int(name) > 2:
+                    with suppress(OSError):
+                        os.set_inheritable(int(name), False)
         self._own_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def _start_guardian(self) -> int:
         """Start the process that ends this farmer's tasks when the farmer is gone."""
-        self._guardians += 1
-        return os.posix_spawn(
+        guardian_pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", guardian.__file__, self._farmer, str(self._task_lock.path), "3"],
             os.environ,
@@ -178,6 +189,8 @@ class Pool:
             setsigmask=[],
             setsigdef=_ALL_SIGNALS,
         )
+        self._guardians += 1
+        return guardian_pid
 
     def start(self, task: Task, launch: Launch) -> Run | None:
         """Start a task in the next free slot.
@@ -188,23 +201,28 @@ class Pool:
 
         Raises
         ------
+        ShortageError
+            If there are no more processes, or the like, at the moment.
         FarmError
-            If the farmer, and not this task, is the reason: a full disk, no more processes.
+            If it would be the same with the next task: a full disk, logs that this user cannot write.
         """
+        if not self._guardian:
+            raise ShortageError("cannot start the guardian of this farmer's tasks")
         log_fd = self._open_log(task)
         if log_fd is None:
-            return self._cannot_start(task)
+            return self._cannot_start(task, CANNOT_EXECUTE)
         slot = heapq.heappop(self._free)
         started = time.time()
         try:
             pid = self._spawn(task, slot, launch, log_fd)
         except (OSError, ValueError) as error:
             heapq.heappush(self._free, slot)
-            if isinstance(error, OSError) and error.errno in _FARM_TROUBLE:
-                raise FarmError(f"cannot start a process: {error.strerror}") from error
+            if isinstance(error, OSError) and not _is_about_command(error):
+                raise farm_error("cannot start a process", error) from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
             _write_reason(log_fd, f"cannot start {launch.program[:200]}: {reason}")
-            return self._cannot_start(task, started)
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
+            return self._cannot_start(task, code, started)
         finally:
             os.close(log_fd)
         self._running[pid] = _Running(task, slot, started, launch.patience)
@@ -216,24 +234,24 @@ class Pool:
         if log_fd is not None:
             _write_reason(log_fd, reason)
             os.close(log_fd)
-        return self._cannot_start(task)
+        return self._cannot_start(task, CANNOT_EXECUTE)
 
     def _open_log(self, task: Task) -> int | None:
         path = f"{self._log_prefix}{task.id}"
         try:
             fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
-            if error.errno in _FARM_TROUBLE or error.errno == errno.ENOENT:
-                raise FarmError(f"{path}: cannot write the log: {error.strerror}") from error
+            if not (isinstance(error, IsADirectoryError) or os.path.islink(path)):
+                raise farm_error(f"{path}: cannot write the log", error) from error
             log.warning("%s: cannot write the log: %s", path, error.strerror)
             return None
         if self._shares_logs:
             share(fd, self._logs)
         return fd
 
-    def _cannot_start(self, task: Task, started: float | None = None) -> Run:
+    def _cannot_start(self, task: Task, code: int, started: float | None = None) -> Run:
         now = time.time()
-        return Run(task, self._free[0], started or now, now, CANNOT_START)
+        return Run(task, self._free[0], started or now, now, code)
 
     def _spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
         environ = self._environ
@@ -257,7 +275,7 @@ class Pool:
                 setsigdef=_ALL_SIGNALS,
             )
         except OSError as error:
-            if launch.fallback is None or error.errno in _FARM_TROUBLE:
+            if launch.fallback is None or not _is_about_command(error):
                 raise
             return self._spawn(task, slot, launch.fallback, log_fd)
 
@@ -267,9 +285,7 @@ class Pool:
         for pid, status, usage in self._ended():
             if pid == self._guardian:
                 log.warning("the guardian of this farmer's tasks died; starting another one")
-                self._guardian = self._start_guardian()
-                if self._guardians > MAX_GUARDIANS:
-                    raise FarmError("the guardian of this farmer's tasks dies again and again")
+                self._guardian = 0
             running = self._running.pop(pid, None)
             if running is None:
                 self.others[pid] = status
@@ -286,11 +302,22 @@ class Pool:
                     max_rss=usage.ru_maxrss if usage.ru_maxrss > self._own_rss else 0,
                 )
             )
+        if not self._guardian:
+            self._renew_guardian()
         return runs
+
+    def _renew_guardian(self) -> None:
+        if self._guardians >= MAX_GUARDIANS:
+            raise FarmError("the guardian of this farmer's tasks dies again and again")
+        try:
+            self._guardian = self._start_guardian()
+        except OSError as error:
+            if not is_shortage(error):  # else the next reap tries it again, and no task is started before
+                raise FarmError(f"cannot start the guardian of this farmer's tasks: {error.strerror}") from error
 
     def _ended(self) -> Iterator[tuple[int, int, resource.struct_rusage]]:
         """Yield process, status and usage of children that have ended; while another thread awaits one, of own ones only."""
-        for awaited in [self._guardian, *self._running] if is_asking() else itertools.repeat(-1):
+        for awaited in filter(None, [self._guardian, *self._running]) if is_asking() else itertools.repeat(-1):
             try:
                 pid, status, usage = os.wait4(awaited, os.WNOHANG)
             except ChildProcessError:
@@ -312,7 +339,10 @@ class Pool:
         """
         runs = self._terminate()
         self._signal_tasks(signal.SIGKILL, self._running)
-        are_gone = guardian.kill_processes(self._farmer, str(self._task_lock.path), patience)
+        try:
+            are_gone = guardian.kill_processes(self._farmer, str(self._task_lock.path), patience)
+        except OSError:  # no descriptor is left to look with: the guardian does it once this farmer is gone
+            are_gone = False
         deadline = time.monotonic() + patience
         runs += self._reap_until(deadline, lambda: not self._running)
         self.has_survivors = bool(self._running) or not are_gone
@@ -345,5 +375,6 @@ class Pool:
         os.close(self._life)
         os.close(self._life_end)
         os.close(self._null)
-        with suppress(ChildProcessError):
-            os.waitpid(self._guardian, 0)
+        if self._guardian:
+            with suppress(ChildProcessError):
+                os.waitpid(self._guardian, 0)

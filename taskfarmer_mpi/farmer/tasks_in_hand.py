@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from taskfarmer_mpi.tasklists.task import Run, Task
 
@@ -49,8 +49,3 @@ class TasksInHand:
         """Start none of the tasks that wait."""
         self.back += self.queue
         self.queue.clear()
-
-    def settle(self, taken: Iterable[Task]) -> None:
-        """Know that a visit recorded the outcomes, gave back what was to go back, and brought tasks."""
-        self.outcomes, self.back = [], []
-        self.queue += taken

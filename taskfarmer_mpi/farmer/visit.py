@@ -6,15 +6,17 @@
 4. `toprocess` loses the taken tasks.
 
 Died after 1 or 2: recovery finds the lines in the lists and does nothing. Died after 3: it finds the tasks still there.
+What is done is out of the farmer's hands at once, so a visit that a shortage cut short before 4 can be made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskfarmer_mpi.errors import FencedError
-from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.lists import (
@@ -35,6 +37,10 @@ class Visit:
     taken: list[Task]
     is_empty: bool
     """Whether nothing is left to take."""
+    recorded: int
+    """How many outcomes were recorded."""
+    back: int
+    """How many tasks were given back."""
 
 
 class Visitor:
@@ -46,15 +52,13 @@ class Visitor:
         self._life = life
         self._recorded: Recorded | None = None
 
-    def visit(self, outcomes: Sequence[Run], back: Sequence[Task], count: Callable[[int], int]) -> Visit:
+    def visit(self, tasks: TasksInHand, count: Callable[[int], int]) -> Visit:
         """Record outcomes, give tasks back and take others.
 
         Parameters
         ----------
-        outcomes
-            Runs that ended with a final verdict.
-        back
-            Tasks in this farmer's hands that it will not run.
+        tasks
+            What is in this farmer's hands.
         count
             How many tasks to take, told about how many there are.
 
@@ -62,36 +66,46 @@ class Visitor:
         ------
         FencedError
             If others hold this farmer for dead; nothing was written.
+        ShortageError
+            If a list cannot be read or written at the moment; what was not done is in hand still.
         FarmError
             If a list or the journal cannot be read or written.
         """
         if not (self._journal.is_own() and self._life.is_held()):
             raise FencedError("others declared this farmer dead and took its tasks over")
         self._farm.catalog.advance()
-        if outcomes:
-            self._record(outcomes)
+        recorded, back = len(tasks.outcomes), len(tasks.back)
+        if recorded:
+            self._record(tasks)
         if back:
-            self._give_back(back)
+            self._give_back(tasks)
         taken, is_empty = self._take(count)
-        if (outcomes or back) and not taken:
+        tasks.queue += taken
+        if (recorded or back) and not taken:
             self._journal.sync()
-        return Visit(taken, is_empty)
+        return Visit(taken, is_empty, recorded, back)
 
-    def _record(self, outcomes: Sequence[Run]) -> None:
-        finished = [run.task for run in outcomes if run.is_finished]
-        failed = [run.task for run in outcomes if not run.is_finished]
-        if finished:
-            append_tasks(self._farm.workdir.finished, finished)
+    def _record(self, tasks: TasksInHand) -> None:
+        failed = [run for run in tasks.outcomes if not run.is_finished]
+        if len(failed) < len(tasks.outcomes):
+            append_tasks(self._farm.workdir.finished, [run.task for run in tasks.outcomes if run.is_finished])
+            tasks.outcomes = failed
         if failed:
-            append_tasks(self._farm.workdir.failed, failed)
+            append_tasks(self._farm.workdir.failed, [run.task for run in failed])
+            tasks.outcomes = []
         self._journal.note("recorded")
 
-    def _give_back(self, tasks: Sequence[Task]) -> None:
-        ids = sorted(task.id for task in tasks)
-        self._journal.note("giving", ids=ids)
-        self._journal.flush()
-        give_back_tasks(self._farm, tasks)
-        self._journal.note("given", ids=ids)
+    def _give_back(self, tasks: TasksInHand) -> None:
+        listed = self._farm.catalog.listed
+        late = [task for task in tasks.back if task.id >= listed]
+        for part in (late, [task for task in tasks.back if task.id < listed]):  # one list each
+            if part:
+                ids = sorted(task.id for task in part)
+                self._journal.note("giving", ids=ids)
+                self._journal.flush()
+                give_back_tasks(self._farm, part)
+                self._journal.note("given", ids=ids)
+                tasks.back = [task for task in tasks.back if task.id < listed] if part is late else []
 
     def _take(self, count: Callable[[int], int]) -> tuple[list[Task], bool]:
         stacks = [self._farm.workdir.toprocess]

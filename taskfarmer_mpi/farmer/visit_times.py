@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.errors import FarmError, ShortageError, UserError, is_shortage
 from taskfarmer_mpi.farmer.pace import Pace
 from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.locks import REPORT, WorkLock
@@ -114,6 +114,8 @@ class LockWait:
 
         Raises
         ------
+        ShortageError
+            If the lock cannot be opened at the moment.
         FarmError
             If the wait was too long, or there is no lock.
         """
@@ -124,7 +126,8 @@ class LockWait:
                 self._end()
                 return waited
         except UserError as error:
-            raise FarmError(str(error)) from error
+            kind = ShortageError if is_shortage(error.__cause__) else FarmError
+            raise kind(str(error)) from error
         self._since = now - waited
         if waited > patience:
             raise FarmError(f"{self._lock.paths[0]}: no lock within {waited:.0f} s; {self._lock.describe_holder()}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
+from taskfarmer_mpi.errors import farm_error
 from taskfarmer_mpi.farmer.neighbours import Neighbours
 from taskfarmer_mpi.farmer.pace import Pace
 from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
@@ -18,6 +20,10 @@ NOTED_WAIT = 0.1
 """How long a farmer must have waited for the lock [s] for a visit that brought nothing to be noted."""
 
 
+def _none(_remaining: int) -> int:
+    return 0
+
+
 class Visits:
     """The way between the tasks in a farmer's hands and the lists."""
 
@@ -25,6 +31,7 @@ class Visits:
         self, farm: Farm, journal: Journal, life: LifeLock, pace: Pace, lock_patience: float, clock: Callable[[], float]
     ) -> None:
         self._lock = farm.lock
+        self._workdir = farm.workdir.path
         self._journal = journal
         self._pace = pace
         self._lock_patience = lock_patience
@@ -41,38 +48,42 @@ class Visits:
         ------
         FencedError
             If others hold this farmer for dead; nothing was written.
+        ShortageError
+            If the lock or a list cannot be opened at the moment; what was not done is in hand still.
         FarmError
             If the lock is not to be had, or a list or the journal cannot be read or written.
         """
         now, begin = self._clock(), time.time()
         patience = min(self._lock_patience, STOP_PATIENCE) if situation.is_stopping else self._lock_patience
-        waited = self._lock_wait.attempt(patience)
-        if waited is None:
-            self.times.postpone(self._lock_wait.next_pause())
-            return None
         try:
-            if tasks.queue and self.times.is_queue_stale:
-                tasks.give_back_queue()
-            visit = self._visitor.visit(
-                tasks.outcomes, tasks.back, lambda remaining: self._count(tasks, situation, remaining)
-            )
-        finally:
-            self._lock.release()
-        self._note(tasks, begin, waited, len(visit.taken))
-        tasks.settle(visit.taken)
+            waited = self._lock_wait.attempt(patience)
+            if waited is None:
+                self.times.postpone(self._lock_wait.next_pause())
+                return None
+            visit = self._exchange(tasks, situation)
+        except OSError as error:
+            raise farm_error(str(error.filename or self._workdir), error) from error
+        self._note(visit, begin, waited)
         self.times.see_visit(now - waited, has_taken=bool(visit.taken))
         return visit
 
+    def _exchange(self, tasks: TasksInHand, situation: Situation) -> Visit:
+        try:
+            if tasks.queue and self.times.is_queue_stale:
+                tasks.give_back_queue()
+            may_take = situation.takes_tasks and not tasks.back  # not at once what it gave away
+            return self._visitor.visit(tasks, partial(self._count, tasks, situation) if may_take else _none)
+        finally:
+            self._lock.release()
+
     def _count(self, tasks: TasksInHand, situation: Situation, remaining: int) -> int:
         """Return how many tasks to take of the `remaining` ones."""
-        if tasks.back or not situation.takes_tasks:
-            return 0
         queued, farmers = len(tasks.queue), self._neighbours.count()
         return self._pace.batch(free=situation.free, queued=queued, remaining=remaining, farmers=farmers)
 
-    def _note(self, tasks: TasksInHand, begin: float, wait: float, taken: int) -> None:
+    def _note(self, visit: Visit, begin: float, wait: float) -> None:
         """Note a visit for the trace; idle farmers make many that bring nothing, which are left out."""
-        recorded, back = len(tasks.outcomes), len(tasks.back)
-        if taken or recorded or back or wait >= NOTED_WAIT:
+        if visit.taken or visit.recorded or visit.back or wait >= NOTED_WAIT:
             times = {"begin": round(begin, 6), "wait": round(wait, 6)}
-            self._journal.note("visit", **times, recorded=recorded, back=back, taken=taken)
+            counts = {"recorded": visit.recorded, "back": visit.back, "taken": len(visit.taken)}
+            self._journal.note("visit", **times, **counts)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError, LockBusyError, UserError
+from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.communicator import Comm
@@ -310,7 +310,7 @@ class Coordinator:
         own = () if self._farmer.trouble is not None else (self._farmer.journal.path,)
         try:
             self.recovery = recover(self._farm, own, LOCK_PATIENCE)
-        except LockBusyError as error:
+        except (LockBusyError, ShortageError) as error:
             log.info("%s", error)
             self._busy_since = self._busy_since or self._clock()
             if self._clock() - self._busy_since > self._patience:

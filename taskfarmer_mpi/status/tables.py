@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.causes import CANNOT_CODES, describe_cause
 from taskfarmer_mpi.history.failures import read_log
 from taskfarmer_mpi.history.last_runs import LastRuns, TaskState
 from taskfarmer_mpi.history.runs import Attempt, Outcome
@@ -75,7 +75,7 @@ def _cause(workdir: Workdir, state: TaskState, task: int, run: Attempt | None) -
     if state is not TaskState.FAILED:
         return None
     code = run.returncode if run else None
-    return describe_cause(code, read_log(workdir.log(task))[0] if code == 127 else b"")
+    return describe_cause(code, read_log(workdir.log(task))[0] if code in CANNOT_CODES else b"")
 
 
 def make_rows(last_runs: LastRuns, workdir: Workdir, tasks: Iterable[int] | None = None) -> Iterator[Row]:

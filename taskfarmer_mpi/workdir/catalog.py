@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.workdir.files import read_file
 
@@ -94,7 +94,7 @@ class Catalog(Lines):
         try:
             data = read_file(self._path, self._offset)
         except OSError as error:
-            raise FarmError(f"{self._path}: cannot read: {error.strerror}") from error
+            raise farm_error(f"{self._path}: cannot read", error) from error
         for line in (data or b"").split(b"\n")[:-1]:  # a torn last line is cut off by who writes next
             parsed = parse_added(line)
             if parsed is None or parsed[0] != len(self):

@@ -8,7 +8,7 @@ kind       meaning
 =========  ==========================================================================================
 farmer     first line: who writes, in which format, and where its life locks are
 taken      these tasks are in this farmer's hands; on disk before `toprocess` loses them
-begin      a run starts in a slot
+begin      a run has started in a slot
 end        a run ended; written before the slot is used again, but for a death by a signal, which may be a shutdown's
 killed     a run was cut short by a shutdown
 recorded   every run that ended so far is in `finished` or `failed`

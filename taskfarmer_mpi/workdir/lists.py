@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, replace_file, share, write_all
@@ -97,7 +97,7 @@ def append_lines(path: Path, data: bytes) -> None:
                 os.ftruncate(fd, end)
                 raise
     except OSError as error:
-        raise FarmError(f"{path}: cannot write: {error.strerror}") from error
+        raise farm_error(f"{path}: cannot write", error) from error
 
 
 def _repair_end(fd: int) -> int:
@@ -142,7 +142,7 @@ def peek_tasks(path: Path, count: Callable[[int], int], is_valid: Callable[[Task
     except FileNotFoundError as error:
         raise FarmError(f"{path}: the list of tasks to do is gone") from error
     except OSError as error:
-        raise FarmError(f"{path}: cannot read: {error.strerror}") from error
+        raise farm_error(f"{path}: cannot read", error) from error
 
 
 def _peek(fd: int, path: Path, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:

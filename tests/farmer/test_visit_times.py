@@ -108,12 +108,3 @@ def test_a_verdict_is_due_after_its_delay_and_a_shutdown_takes_those_that_wait()
     assert list(tasks.doubted()) == [second]
     assert not tasks
     assert tasks.next_verdict is None
-
-
-def test_a_visit_settles_what_it_moved_and_brings_the_queue() -> None:
-    tasks = TasksInHand()
-    tasks.queue.append(A_TASK)
-    tasks.give_back_queue()
-    tasks.outcomes = [ended()]
-    tasks.settle([Task(1, "true")])
-    assert (list(tasks.queue), tasks.outcomes, tasks.back) == ([Task(1, "true")], [], [])
