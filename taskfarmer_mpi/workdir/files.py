@@ -25,8 +25,9 @@ def _user_name(number: int) -> str:
 
 
 def node_name() -> str:
-    """Return the name of this node as the scheduler calls it, else as it calls itself."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
+    """Return the name of this node as the scheduler calls it, else as it calls itself, fit for the name of a file."""
+    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name) or "unnamed"
 
 
 def open_file(path: Path | str, flags: int, mode: int = 0o666) -> int:

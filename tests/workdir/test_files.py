@@ -1,0 +1,33 @@
+"""Names and files of a work directory."""
+
+import pytest
+from helpers import Site, settled
+
+from taskfarmer_mpi.workdir.files import node_name
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("nid00012", "nid00012"),
+        ("node-1 a/b", "node-1_a_b"),
+        ("../x", ".._x"),
+        ("a\nb\x1b[0m", "a_b__0m"),
+        ("größe", "größe"),
+    ],
+)
+def test_a_node_has_a_name_that_a_file_can_have(monkeypatch: pytest.MonkeyPatch, called: str, name: str) -> None:
+    monkeypatch.setenv("SLURMD_NODENAME", called)
+    assert node_name() == name
+
+
+def test_a_node_without_a_name_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    monkeypatch.setattr("socket.gethostname", lambda: "")
+    assert node_name() == "unnamed"
+
+
+def test_a_farm_works_on_a_node_with_an_odd_name(site: Site) -> None:
+    (site.path / "tasks").write_text("true\n")
+    site.farm("tasks", environ=site.environ(SLURMD_NODENAME="rack 7/node 1")).succeed(60)
+    assert list(settled(site.path / "tasks_workdir", ["true"]).finished) == [0]
