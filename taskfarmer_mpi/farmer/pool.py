@@ -19,6 +19,7 @@ from typing import NamedTuple
 from taskfarmer_mpi.common.programs import is_asking
 from taskfarmer_mpi.errors import FarmError, ShortageError, farm_error, is_shortage
 from taskfarmer_mpi.farmer import guardian
+from taskfarmer_mpi.farmer.script_file import script_file
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
@@ -260,20 +261,22 @@ class Pool:
         if launch.environ:
             environ = environ | {os.fsencode(name): os.fsencode(value) for name, value in launch.environ.items()}
         try:
-            return os.posix_spawn(
-                _encode(launch.program),
-                list(map(_encode, launch.argv)),
-                environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                    (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=_ALL_SIGNALS,
-            )
+            with script_file(launch.script) as script_actions:
+                return os.posix_spawn(
+                    _encode(launch.program),
+                    list(map(_encode, launch.argv)),
+                    environ,
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, self._null, 0),
+                        (os.POSIX_SPAWN_DUP2, log_fd, 1),
+                        (os.POSIX_SPAWN_DUP2, log_fd, 2),
+                        (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
+                        *script_actions,
+                    ],
+                    setsid=True,
+                    setsigmask=[],
+                    setsigdef=_ALL_SIGNALS,
+                )
         except OSError as error:
             if launch.fallback is None or not _is_about_command(error):
                 raise

@@ -10,6 +10,13 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 BASH = "/bin/bash"
+SCRIPT_FD = 9
+"""The descriptor from which bash reads a line that is too long for an argument."""
+LONGEST_ARGUMENT = 128 * 1024 - 1
+"""What the kernel takes as one argument of a program [bytes]: MAX_ARG_STRLEN of execve(2), without the NUL."""
+
+_RUN_SCRIPT = f'eval -- "$(</dev/fd/{SCRIPT_FD})" {SCRIPT_FD}<&-'
+"""Has bash read the descriptor and then close it, so that the commands of the line do not inherit it."""
 
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9_@%+:,./-]+(?:[ \t]+[A-Za-z0-9_@%+:,./=-]+)*", re.ASCII)
 """Lines that mean the same to bash as split at blanks: no quotes, expansions, redirections, assignments or operators."""
@@ -113,6 +120,8 @@ class Launch(NamedTuple):
     """What is added to the task's environment."""
     patience: float = 0.0
     """How long the program has to end by itself after SIGTERM when the task is stopped, before it is killed [s]."""
+    script: bytes = b""
+    """What the program finds in descriptor `SCRIPT_FD`, if anything."""
 
 
 class Runner(Protocol):
@@ -139,6 +148,14 @@ class ProgramFinder:
         return path
 
 
+def launch_bash(command: str) -> Launch:
+    """Return how bash is started with a line of any length."""
+    script = command.encode("utf-8", "surrogateescape")
+    if len(script) > LONGEST_ARGUMENT:
+        return Launch(BASH, [BASH, "-c", _RUN_SCRIPT], script=script)
+    return Launch(BASH, [BASH, "-c", "--", command])
+
+
 class BasicRunner:
     """Runs a line as bash would.
 
@@ -153,7 +170,7 @@ class BasicRunner:
 
     def launch(self, command: str) -> Launch:
         """Return the program itself, or bash with the line."""
-        shell = Launch(BASH, [BASH, "-c", "--", command])
+        shell = launch_bash(command)
         if not _PLAIN_WORDS.fullmatch(command):
             return shell
         words = command.split()

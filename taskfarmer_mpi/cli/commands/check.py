@@ -18,7 +18,7 @@ from taskfarmer_mpi.cli.arguments import count
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
-from taskfarmer_mpi.runners.shell import Launch, Runner
+from taskfarmer_mpi.runners.shell import SCRIPT_FD, Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.workdir.configuration import read_config
@@ -119,7 +119,8 @@ def _describe_commands(commands: list[str], runner: Runner) -> Iterator[str]:
 def _describe_launch(launch: Launch) -> str:
     words = [f"{name}={shlex.quote(value)}" for name, value in launch.environ.items()]
     words += [shlex.quote(_shorten(word)) for word in (launch.program, *launch.argv[1:])]
-    return " ".join(words)
+    more = f" (it reads the {len(launch.script):,} bytes of the line from descriptor {SCRIPT_FD})" if launch.script else ""
+    return " ".join(words) + more
 
 
 def _shorten(text: str) -> str:
