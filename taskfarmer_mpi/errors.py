@@ -58,6 +58,11 @@ def is_shortage(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
+def describe(error: Exception, place: object) -> str:
+    """Return an error in words that name a file: the one that the error names, else the place where it came up."""
+    return f"{error.filename or place}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+
+
 def farm_error(what: str, error: OSError) -> FarmError:
     """Return what an error of the system is to a farmer that was not about one task, and left all as it was."""
     kind = ShortageError if is_shortage(error) else FarmError

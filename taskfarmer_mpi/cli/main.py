@@ -21,7 +21,8 @@ from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.job.communicator import Comm, connect
 from taskfarmer_mpi.job.startup import refuse
 from taskfarmer_mpi.progress.display import MODES, choose_display
-from taskfarmer_mpi.run.rank import EXIT_LEFT, EXIT_USAGE, Ending, run_rank
+from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending
+from taskfarmer_mpi.run.rank import run_rank
 from taskfarmer_mpi.run.start import Options
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.upkeep.plan import DEFAULT_SLOTS, Request

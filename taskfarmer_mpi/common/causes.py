@@ -44,8 +44,9 @@ def describe_cause(returncode: int | None, log: bytes = b"") -> str:
         verb, _, reason = log[len(CANNOT) :].partition(b"\n")[0].decode("utf-8", "replace").partition(" ")
         return f"could not be started: {reason if verb == 'start' else f'cannot {verb} {reason}'}"
     number = signal_of(returncode)
+    hint = " (out of memory?)" if number == signal.SIGKILL else ""
     if returncode < 0:
-        return f"killed by {signal_name(-returncode)}"
+        return f"killed by {signal_name(-returncode)}{hint}"
     if number:
-        return f"exit code {returncode}: {signal_name(number)} in a shell"
+        return f"exit code {returncode}: {signal_name(number)} in a shell{hint}"
     return _SHELL_CODES.get(returncode, f"exit code {returncode}")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 
-from taskfarmer_mpi.errors import FarmError, FencedError, ShortageError
+from taskfarmer_mpi.errors import FarmError, FencedError, ShortageError, describe
 from taskfarmer_mpi.farmer.pace import Pace
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.farmer.shortage import Shortage
@@ -170,7 +170,7 @@ class Farmer:
         except FarmError as error:
             self.give_up(error)
         except OSError as error:
-            self.give_up(FarmError(f"{self._farm.workdir.path}: {error}"))
+            self.give_up(FarmError(describe(error, self._farm.workdir.path)))
 
     def pause(self) -> float:
         """Return how long nothing will be to do after a step unless a signal comes [s]."""

@@ -8,13 +8,13 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
 from taskfarmer_mpi.common.signals import SignalReceiver
-from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.job import startup
 from taskfarmer_mpi.job.communicator import Comm
@@ -22,32 +22,12 @@ from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.early_leave import plan_early_leave
 from taskfarmer_mpi.job.startup import Orders
 from taskfarmer_mpi.progress.display import Display
+from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job
 from taskfarmer_mpi.run.start import Options, Start
-from taskfarmer_mpi.run.summary import summarize
-from taskfarmer_mpi.trace.timeline import merge_timeline
-from taskfarmer_mpi.upkeep.census import Census, take_patient_census
-from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name
-from taskfarmer_mpi.workdir.journal_reading import all_journals
 from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
 
 log = logging.getLogger(__name__)
-
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_LEFT = 0, 1, 2, 75
-"""All finished; some failed; a user's mistake; work is left, run it again."""
-
-QUICK_MERGE = 16 * 1024 * 1024
-"""Journals up to this size [bytes] are merged also when the farm was told to stop and has little time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a rank's work ended."""
-
-    code: int
-    lines: list[str]
-    """What to print; nothing on ranks that do not lead."""
-    are_all_alive: bool = True
 
 
 def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Mapping[str, str]) -> Ending:
@@ -82,7 +62,7 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         limit = _time_limit(options, orders, offset, born)
         farmer = start.farmer(orders, offset, limit.moment)
     except OSError as error:
-        raise FarmError(f"{start.farm.workdir.path}: cannot start a farmer: {error}") from error
+        raise FarmError(f"cannot start a farmer: {describe(error, start.farm.workdir.path)}") from error
     start.lock.is_hurried = lambda: bool(receiver.stops) or farmer.stop_reason is not None
     ask_for_short_turns()
     coordinator = _make_coordinator(start, farmer, comm, orders, environ)
@@ -91,12 +71,14 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         watchers += [start.dispatcher] if start.dispatcher is not None else []
         _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
     ending = (
-        _end(start.farm, farmer, coordinator, options, born) if coordinator.is_leader else Ending(coordinator.end or 0, [])
+        end_job(start.farm, farmer, coordinator, options.lock_patience, born)
+        if coordinator.is_leader
+        else Ending(coordinator.end or 0, [])
     )
     try:
         farmer.leave()
     except (FarmError, OSError) as error:
-        log.error("%s", error)
+        log.error("%s", describe(error, start.farm.workdir.path))
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
@@ -110,7 +92,7 @@ def _come_to_start(start: Start, comm: Comm) -> tuple[Orders, float]:
     except UserError:
         raise
     except (FarmError, OSError) as error:
-        raise (FarmError if comm.rank else UserError)(str(error)) from error
+        raise (FarmError if comm.rank else UserError)(describe(error, "the work directory")) from error
 
 
 def _make_coordinator(start: Start, farmer: Farmer, comm: Comm, orders: Orders, environ: Mapping[str, str]) -> Coordinator:
@@ -189,50 +171,3 @@ def _stop_reason(receiver: SignalReceiver, limit: TimeLimit) -> str | None:
     if receiver.stops:
         return receiver.stops[0].name
     return limit.reason if time.monotonic() >= limit.moment else None
-
-
-def _end(farm: Farm, farmer: Farmer, coordinator: Coordinator, options: Options, born: float) -> Ending:
-    """As the leader, see what came of the tasklist, and dismiss the others."""
-    patience = options.lock_patience if farmer.trouble is None else 0.0  # after trouble it was waited for already
-    try:
-        census = take_patient_census(farm, patience)
-        if farmer.trouble is None:
-            farmer.journal.flush()
-        _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)
-    except (UserError, FarmError, OSError) as error:
-        log.error("%s", error)
-        coordinator.dismiss(EXIT_LEFT)
-        return Ending(EXIT_LEFT, [])
-    code = _exit_code(census, farmer, coordinator)
-    coordinator.dismiss(code)
-    lines = summarize(
-        census=census,
-        tallies=[farmer.tally, *(report.tally for report in coordinator.reports.values())],
-        workdir=farm.workdir,
-        wall=time.monotonic() - born,
-        stop_reason=farmer.stop_reason or farmer.drain_reason,
-    )
-    return Ending(code, lines)
-
-
-def _exit_code(census: Census, farmer: Farmer, coordinator: Coordinator) -> int:
-    is_unsettled = farmer.trouble is not None or coordinator.recovery.waiting or coordinator.recovery.unknown
-    if farmer.stop_reason is not None or census.to_do or census.lost or (census.held and is_unsettled):
-        return EXIT_LEFT
-    return EXIT_FAILED if census.failed else EXIT_DONE
-
-
-def _merge(farm: Farm, patience: float, *, is_in_haste: bool) -> None:
-    if is_in_haste and _size_of_journals(farm) > QUICK_MERGE:
-        log.warning("the timeline is not merged, as there is no time: the next run does it")
-    else:
-        for trouble in merge_timeline(farm.workdir, farm.lock, farm.catalog, patience).troubles:
-            log.warning("%s", trouble)
-
-
-def _size_of_journals(farm: Farm) -> int:
-    size = 0
-    for path in all_journals(farm.workdir.farmers):
-        with suppress(FileNotFoundError):  # closed, and so renamed, this moment
-            size += path.stat().st_size
-    return size

@@ -2,56 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from taskfarmer_mpi.farmer.tally import Tally
+from taskfarmer_mpi.history.failed_runs import FailureGroup
 from taskfarmer_mpi.upkeep.census import Census
 from taskfarmer_mpi.workdir.files import Workdir
 
 SHOWN = 10
 """How many task IDs a list of them shows."""
+GROUPS = 5
+"""How many kinds of failures are shown."""
+HOSTS = 3
+"""How many nodes are named."""
 
 
-def summarize(*, census: Census, tallies: list[Tally], workdir: Workdir, wall: float, stop_reason: str | None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the farmers of a job did."""
+
+    tallies: list[Tally]
+    """Of each farmer."""
+    wall: float
+    """Wall time of the job [s]."""
+    offered: float
+    """Slot time that there was, of each farmer from its start to its end [s]."""
+
+    @property
+    def finished(self) -> int:
+        """Runs that finished."""
+        return sum(tally.finished for tally in self.tallies)
+
+    @property
+    def failed(self) -> int:
+        """Runs that failed."""
+        return sum(tally.failed for tally in self.tallies)
+
+    @property
+    def busy_share(self) -> float:
+        """Which part of the slot time was used, from 0 to 1."""
+        return min(1.0, sum(tally.busy for tally in self.tallies) / self.offered) if self.offered > 0 else 0.0
+
+
+def summarize(
+    *,
+    census: Census,
+    groups: list[FailureGroup],
+    work: Work,
+    workdir: Workdir,
+    stop_reason: str | None,
+    has_trace: bool,
+) -> list[str]:
     """Return the lines of the summary.
 
     Parameters
     ----------
     census
         Where every task is.
-    tallies
-        What each farmer of this job did.
+    groups
+        Why tasks failed.
+    work
+        What the farmers of this job did.
     workdir
         Where the logs are.
-    wall
-        Wall time of the job [s].
     stop_reason
         Why it stopped early, if it did.
+    has_trace
+        Whether the trace was written.
     """
     lines = []
-    if stop_reason is not None:
-        lines.append(f"stopped early: {stop_reason}")
     left = census.to_do + census.held + len(census.lost)
+    if stop_reason is not None:
+        lines.append(f"stopped early: {stop_reason}{'; the same command goes on' if left else ''}")
     lines.append(
         f"{tasks(census.total)}: {census.finished} finished, {len(census.failed)} failed, {left} left"
-        f" (this job: {sum(tally.finished for tally in tallies)} finished, {sum(tally.failed for tally in tallies)} failed)"
+        f" (this job: {work.finished} finished, {work.failed} failed)"
     )
-    if census.failed:
-        lines.append(f"failed: {shorten(census.failed)}")
-        lines += [f"  {workdir.log(task_id)}" for task_id in census.failed[:SHOWN]]
+    if stop_reason is None and census.total and not (left or work.finished or work.failed):
+        lines.append(f"all was done before, so nothing was run; to begin anew: rm -r {_quote(workdir)}")
+    lines += _failed(census, groups, workdir)
     if census.held:
-        lines.append(f"{census.held} tasks are in the hands of other farmers")
+        lines.append(f"{tasks(census.held)} {'is' if census.held == 1 else 'are'} in the hands of other farmers")
     if census.lost:
         lines.append(
             f"in nobody's hands: {shorten(census.lost)}: a plain PyTaskFarmer has them, or had them when it was killed."
             " If none is at work, --reclaim puts them back on the list"
         )
-    offered = wall * sum(tally.slots for tally in tallies)
-    share = 100 * sum(tally.busy for tally in tallies) / offered if offered > 0 else 0.0
-    farmers = "1 farmer" if len(tallies) == 1 else f"{len(tallies)} farmers"
-    lines.append(f"{farmers}, {wall:.1f} s wall time, slots busy {share:.0f} % of the time")
-    lines.append(f"timeline: {workdir.timeline}")
+    count = len(work.tallies)
+    farmers = "1 farmer" if count == 1 else f"{count} farmers"
+    lines.append(f"{farmers}, {work.wall:.1f} s wall time, slots busy {100 * work.busy_share:.0f} % of the time")
+    if has_trace:
+        lines.append(f"timeline: {workdir.timeline}")
     return lines
+
+
+def _failed(census: Census, groups: list[FailureGroup], workdir: Workdir) -> Iterator[str]:
+    if not census.failed:
+        return
+    yield f"failed: {shorten(census.failed)}"
+    for group in groups[:GROUPS]:
+        yield f"  {len(group.tasks)}{_where(group)}: {group.cause}; see {workdir.log(group.tasks[0])}"
+    if (more := sum(len(group.tasks) for group in groups[GROUPS:])) > 0:
+        yield f"  {more} for other reasons"
+    yield f"  to run them again: taskfarmer-ctl retry {_quote(workdir)}, then this command"
+
+
+def _where(group: FailureGroup) -> str:
+    if not group.hosts:
+        return ""
+    if len(group.hosts) > HOSTS:
+        return f" on {len(group.hosts)} nodes, most on {group.hosts[0]}"
+    return f" on {', '.join(group.hosts)}"
+
+
+def _quote(workdir: Workdir) -> str:
+    return shlex.quote(str(workdir.path))
 
 
 def tasks(count: int) -> str:

@@ -64,7 +64,7 @@ class JournalState:
             self.held.difference_update(record["ids"])
 
 
-def _open_any(path: Path) -> BinaryIO:
+def open_journal(path: Path) -> BinaryIO:
     """Open a journal, also if it is closed meanwhile."""
     try:
         return open(open_file(path, os.O_RDONLY), "rb")
@@ -74,7 +74,7 @@ def _open_any(path: Path) -> BinaryIO:
 
 def read_records(path: Path) -> Iterator[Record]:
     """Yield the whole records of a journal, also if it is closed meanwhile; a torn line is passed over."""
-    with _open_any(path) as file:
+    with open_journal(path) as file:
         for line in file:
             record = parse_record(line) if line.endswith(b"\n") else None
             if record is not None:
@@ -83,7 +83,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 def read_last_records(path: Path) -> list[Record]:
     """Return the last whole records of a journal, also if it is closed meanwhile, without reading all of it."""
-    with _open_any(path) as file:
+    with open_journal(path) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST))
         lines = file.read().split(b"\n")[:-1]
     return [record for line in lines if (record := parse_record(line)) is not None]

@@ -40,12 +40,17 @@ def test_a_rate_is_said_in_the_unit_in_which_it_is_easy_to_read(rate: float, wor
     ("code", "log", "words"),
     [
         (3, b"", "exit code 3"),
-        (-9, b"", "killed by SIGKILL"),
+        (-9, b"", "killed by SIGKILL (out of memory?)"),
         (-200, b"", "killed by signal 200"),
         (139, b"", "exit code 139: SIGSEGV in a shell"),
         (255, b"", "exit code 255"),
         (126, b"", "exit code 126: cannot be executed"),
         (127, b"bash: nope: command not found\n", "exit code 127: command not found"),
+        (
+            126,
+            b"taskfarmer_mpi: cannot make a command of 'x': KeyError: 1\n",
+            "could not be started: cannot make a command of 'x': KeyError: 1",
+        ),
         (127, b"taskfarmer_mpi: cannot start nope: No such file\nx", "could not be started: nope: No such file"),
         (None, b"", "not known"),
     ],

@@ -50,5 +50,5 @@ def test_the_user_reads_how_many_tasks_were_left_for_lack_of_time_and_why(site: 
     assert lists.failed == []
     assert lists.finished
     assert lists.toprocess
-    assert "stopped early: a task may take 3 s, which is more than the time left\n" in farm.stdout
+    assert "stopped early: a task may take 3 s, which is more than the time left; the same command goes on\n" in farm.stdout
     assert f"40 tasks: {len(lists.finished)} finished, 0 failed, {len(lists.toprocess)} left" in farm.stdout

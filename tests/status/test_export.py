@@ -78,7 +78,17 @@ def test_a_row_says_where_a_task_is_and_how_its_last_run_went(tmp_path: Path) ->
     assert [row.attempts for row in rows] == [2, 1, 1, 1, 0, 1, 0, 1, 0]
     assert [row.exit_code for row in rows] == [0, 3, None, None, None, None, None, 0, None]
     assert [row.signal for row in rows] == [None, None, 9, None, None, None, None, None, None]
-    causes = [None, "exit code 3", "killed by SIGKILL", None, None, "cut short by a shutdown", "not known", None, None]
+    causes = [
+        None,
+        "exit code 3",
+        "killed by SIGKILL (out of memory?)",
+        None,
+        None,
+        "cut short by a shutdown",
+        "not known",
+        None,
+        None,
+    ]
     assert [row.cause for row in rows] == causes
     assert (rows[0].begin, rows[0].end, rows[0].duration, rows[0].slot, rows[0].host) == (1000.0, 1001.0, 1.0, 0, "here")
     assert (rows[3].end, rows[3].duration, rows[3].slot) == (None, None, 1)

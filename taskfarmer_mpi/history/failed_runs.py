@@ -1,0 +1,97 @@
+"""The last failed run of each of some tasks, by all journals, and the failures grouped by cause and node."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.wording import last_lines
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.history.failures import read_log
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journal, read_records
+from taskfarmer_mpi.workdir.journal_records import read_identity
+
+LOGS = 1000
+"""How many logs are looked at to group failures; a file server may need a millisecond for each."""
+WIDTH = 100
+"""How much of a log's last line is shown [characters]."""
+_BLOCK = 4 * 1024 * 1024
+_FAILED_END = re.compile(rb'\{"ev":"end","t":[\d.]+,"id":(\d+),"slot":\d+,"begin":[\d.]+,"end":([\d.]+),"rc":(-?[1-9]\d*),')
+
+
+class FailedRun(NamedTuple):
+    """A run that failed, as its farmer's journal has it."""
+
+    returncode: int
+    """Exit code, or minus the number of the signal that ended it."""
+    host: str
+    end: float
+    """By rank 0's clock [s since the epoch]."""
+
+
+def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, FailedRun]:
+    """Return the last failed run of each of some tasks; what no journal tells, or one that cannot be read, is left out."""
+    wanted = set(tasks)
+    found: dict[int, FailedRun] = {}
+    if not wanted:
+        return found
+    for path in all_journals(workdir.farmers):
+        try:
+            record = next(read_records(path), None)
+            if record is None:
+                continue
+            who = read_identity(record, path)
+            with open_journal(path) as file:
+                while block := file.read(_BLOCK) + file.readline():
+                    for match in _FAILED_END.finditer(block):
+                        task, end = int(match[1]), float(match[2]) + who.clock_offset
+                        if task in wanted and (task not in found or found[task].end <= end):
+                            found[task] = FailedRun(int(match[3]), who.host, end)
+        except (FarmError, OSError):
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures of one kind."""
+
+    cause: str
+    """In words, with the last line of a log if there is one."""
+    tasks: list[int]
+    hosts: list[str]
+    """Where they ran, most of them first; a host that no journal tells is left out."""
+
+
+def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, FailedRun]) -> list[FailureGroup]:
+    """Group failed tasks by exit code or signal, last line of the log, and node; the largest group first.
+
+    Lines that differ only in numbers count as the same. Of many logs only the first `LOGS` are read; the other tasks are in
+    groups without a line. Groups of one cause on several nodes are one group.
+    """
+    causes: dict[tuple[int | None, str], tuple[str, list[int]]] = {}
+    for number, task in enumerate(tasks):
+        code = runs[task].returncode if task in runs else None
+        head, tail = read_log(workdir.log(task)) if number < LOGS else (b"", b"")
+        cause = describe_cause(code, head)
+        line = "".join(last_lines(tail, 1, WIDTH)) if not cause.startswith("could not be started") else ""
+        key = (code, re.sub(r"\d+", "#", line or cause))
+        causes.setdefault(key, (f'{cause}, "{line}"' if line else cause, []))[1].append(task)
+    groups = [FailureGroup(cause, ids, _hosts(ids, runs)) for cause, ids in causes.values()]
+    return sorted(groups, key=lambda group: -len(group.tasks))
+
+
+def _hosts(tasks: Iterable[int], runs: Mapping[int, FailedRun]) -> list[str]:
+    return [host for host, _ in Counter(runs[task].host for task in tasks if task in runs).most_common()]
+
+
+def matching_tasks(workdir: Workdir, tasks: Iterable[int], text: str, lines: int) -> Iterator[int]:
+    """Yield the tasks that have a text in one of the last lines of their logs."""
+    for task in tasks:
+        if any(text in line for line in last_lines(read_log(workdir.log(task))[1], lines, 1 << 16)):
+            yield task

@@ -1,0 +1,124 @@
+"""The end of a job, as its leader sees it: where all tasks are, the trace, the exit code, the summary."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+from taskfarmer_mpi.errors import FarmError, UserError, describe
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.history.failed_runs import group_failures, read_failed_runs
+from taskfarmer_mpi.job.coordination import Coordinator
+from taskfarmer_mpi.run.summary import Work, summarize
+from taskfarmer_mpi.trace.timeline import merge_timeline
+from taskfarmer_mpi.upkeep.census import Census, take_patient_census
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.journal_reading import all_journals, read_last_records, read_records
+from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_LEFT = 0, 1, 2, 75
+"""All finished; some failed; a user's mistake; work is left, run it again."""
+
+QUICK_MERGE = 16 * 1024 * 1024
+"""Journals up to this size [bytes] are merged also when the farm was told to stop and has little time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a rank's work ended."""
+
+    code: int
+    lines: list[str]
+    """What to print; nothing on ranks that do not lead."""
+    are_all_alive: bool = True
+
+
+def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience: float, born: float) -> Ending:
+    """See what came of the tasklist, and dismiss the other ranks.
+
+    Parameters
+    ----------
+    farm, farmer, coordinator
+        The leader's.
+    lock_patience
+        How long to wait for the lock [s].
+    born
+        When this rank began, on the clock that only goes forward [s].
+    """
+    patience = lock_patience if farmer.trouble is None else 0.0  # after trouble it was waited for already
+    try:
+        census = take_patient_census(farm, patience)
+        if farmer.trouble is None:
+            farmer.journal.flush()
+    except (UserError, FarmError, OSError) as error:
+        log.error("%s", describe(error, farm.workdir.path))
+        coordinator.dismiss(EXIT_LEFT)
+        return Ending(EXIT_LEFT, [])
+    has_trace = _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)
+    code = _exit_code(census, farmer, coordinator)
+    coordinator.dismiss(code)
+    wall = time.monotonic() - born
+    lines = summarize(
+        census=census,
+        groups=group_failures(farm.workdir, census.failed, read_failed_runs(farm.workdir, census.failed)),
+        work=_work(farm, farmer, coordinator, wall),
+        workdir=farm.workdir,
+        stop_reason=farmer.stop_reason or farmer.drain_reason,
+        has_trace=has_trace,
+    )
+    return Ending(code, lines)
+
+
+def _exit_code(census: Census, farmer: Farmer, coordinator: Coordinator) -> int:
+    is_unsettled = farmer.trouble is not None or coordinator.recovery.waiting or coordinator.recovery.unknown
+    if farmer.stop_reason is not None or census.to_do or census.lost or (census.held and is_unsettled):
+        return EXIT_LEFT
+    return EXIT_FAILED if census.failed else EXIT_DONE
+
+
+def _work(farm: Farm, farmer: Farmer, coordinator: Coordinator, wall: float) -> Work:
+    """Add up what the farmers of this job did; who left before the end offered its slots only until then."""
+    tallies = {coordinator.leader: farmer.tally} | {rank: report.tally for rank, report in coordinator.reports.items()}
+    locks = {path.name.removesuffix(".alive") for rank, path in coordinator.ranks.life_paths.items() if rank in tallies}
+    return Work(list(tallies.values()), wall, _offered_time(farm, locks))
+
+
+def _offered_time(farm: Farm, locks: Collection[str]) -> float:
+    """Return the slot time of the farmers that hold some locks, by their journals [s]."""
+    total = 0.0
+    for path in all_journals(farm.workdir.farmers):
+        if any(lock.endswith(f".{path.stem}") for lock in locks):
+            with suppress(OSError, KeyError, StopIteration, IndexError):
+                first = next(read_records(path))
+                end = time.time() if path.suffix == OPEN_SUFFIX else read_last_records(path)[-1]["t"]
+                total += first["slots"] * max(0.0, end - first["t"])
+    return total
+
+
+def _merge(farm: Farm, patience: float, *, is_in_haste: bool) -> bool:
+    """Merge the trace; it is a by-product: that it cannot be written changes nothing else."""
+    if is_in_haste and _size_of_journals(farm) > QUICK_MERGE:
+        log.warning("the timeline is not merged, as there is no time: the next run does it")
+        return False
+    try:
+        troubles = merge_timeline(farm.workdir, farm.lock, farm.catalog, patience).troubles
+    except (UserError, FarmError, OSError) as error:
+        reason = describe(error, farm.workdir.timeline)
+        log.warning("the trace cannot be written: %s; later: taskfarmer-ctl trace %s", reason, farm.workdir.path)
+        return False
+    for trouble in troubles:
+        log.warning("%s", trouble)
+    return True
+
+
+def _size_of_journals(farm: Farm) -> int:
+    size = 0
+    for path in all_journals(farm.workdir.farmers):
+        with suppress(FileNotFoundError):  # closed, and so renamed, this moment
+            size += path.stat().st_size
+    return size

@@ -1,0 +1,122 @@
+"""What a user reads at the end, and what a by-product may change of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from fakes import Hand, make_farm
+from helpers import Site
+
+from taskfarmer_mpi.farmer.tally import Tally
+from taskfarmer_mpi.history.failed_runs import FailureGroup, group_failures, read_failed_runs
+from taskfarmer_mpi.run.summary import Work, summarize
+from taskfarmer_mpi.upkeep.census import Census
+from taskfarmer_mpi.workdir.files import Workdir
+
+WORKDIR = Workdir("/somewhere/work")
+NO_SPACE = 'exit code 1, "No space left on device"'
+
+
+def lines(census: Census, *, ran: int = 1, groups: list[FailureGroup] | None = None, **more: object) -> list[str]:
+    about = {"stop_reason": None, "has_trace": True, **more}
+    work = Work([Tally(2, finished=ran, busy=5.0)], 10.0, 20.0)
+    return summarize(census=census, groups=groups or [], work=work, workdir=WORKDIR, **about)  # type: ignore[arg-type]
+
+
+def test_the_second_run_of_a_done_list_says_so_and_how_to_begin_anew() -> None:
+    said = lines(Census(5, 5, [], 0, 0), ran=0)
+    assert said[1] == "all was done before, so nothing was run; to begin anew: rm -r /somewhere/work"
+    assert not any("done before" in line for line in lines(Census(5, 5, [], 0, 0)))
+    assert not any("done before" in line for line in lines(Census(5, 4, [], 1, 0), ran=0))
+
+
+def test_a_stop_says_that_the_same_command_goes_on_if_something_is_left() -> None:
+    assert lines(Census(5, 3, [], 2, 0), stop_reason="SIGUSR1")[0] == "stopped early: SIGUSR1; the same command goes on"
+    assert lines(Census(5, 5, [], 0, 0), stop_reason="SIGUSR1")[0] == "stopped early: SIGUSR1"
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [(1, "1 task is in the hands of other farmers"), (3, "3 tasks are in the hands of other farmers")],
+)
+def test_one_task_is_and_more_are_in_the_hands_of_others(held: int, words: str) -> None:
+    assert words in lines(Census(5, 1, [], 0, held))
+
+
+def test_failures_are_told_by_cause_and_node_the_most_frequent_first() -> None:
+    ids = list(range(96))
+    groups = [
+        FailureGroup(NO_SPACE, ids[:95], ["node7"]),
+        FailureGroup("killed by SIGKILL (out of memory?)", ids[95:], ["n1", "n2", "n3", "n4"]),
+    ]
+    said = lines(Census(100, 4, ids, 0, 0), groups=groups)
+    assert said[1] == "failed: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 86 more"
+    assert said[2] == f"  95 on node7: {NO_SPACE}; see /somewhere/work/logs/log_0"
+    assert said[3].startswith("  1 on 4 nodes, most on n1: killed by SIGKILL (out of memory?); see ")
+    assert said[4] == "  to run them again: taskfarmer-ctl retry /somewhere/work, then this command"
+
+
+def test_a_trace_that_was_not_written_is_not_announced() -> None:
+    assert not any(line.startswith("timeline") for line in lines(Census(5, 5, [], 0, 0), has_trace=False))
+
+
+def test_failures_are_grouped_by_code_and_last_line_whatever_their_numbers(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["false"] * 8)
+    hands = [Hand(farm, "one"), Hand(farm, "two")]
+    logs = ["x\ncannot read 17.root\n", "cannot read 4.root\n\n", "boom\n", "", "cannot read 5.root\n"]
+    for task, (text, code) in enumerate(zip(logs, [1, 1, 1, -9, 2], strict=True)):
+        farm.workdir.log(task).write_text(text)
+        hands[task % 2].end(task, code)
+    hands[0].end(3, -11)
+    runs = read_failed_runs(farm.workdir, range(5))
+    groups = group_failures(farm.workdir, range(6), runs)
+    assert [(group.cause, group.tasks) for group in groups] == [
+        ('exit code 1, "cannot read 17.root"', [0, 1]),
+        ('exit code 1, "boom"', [2]),
+        (f"killed by SIG{'SEGV' if runs[3].returncode == -11 else 'KILL (out of memory?)'}", [3]),
+        ('exit code 2, "cannot read 5.root"', [4]),
+        ("not known", [5]),
+    ]
+    assert [group.hosts for group in groups] == [["here"]] * 4 + [[]]
+
+
+# -- whole farms ----------------------------------------------------------------------------------
+
+
+def _fails_once(site: Site) -> Path:
+    tasklist = site.tasklist([*["true"] * 100, "echo wrong; exit 3"])
+    site.farm("-n", "2", tasklist).succeed(60, code=1)
+    return tasklist
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT", "EROFS"])
+def test_a_trace_that_cannot_be_written_changes_neither_code_nor_summary(number: str, site: Site, strace: str) -> None:
+    tasklist = _fails_once(site)
+    inject = f"{strace} -qq -o /dev/null -e trace=fsync -e inject=fsync:error={number}"
+    again = site.farm("-n", "2", tasklist, prefix=inject)
+    _says_once_that_there_is_no_trace(again.wait(60), again.stdout, again.stderr)
+
+
+def test_a_trace_beyond_the_limit_of_file_sizes_changes_neither_code_nor_summary(site: Site) -> None:
+    tasklist = _fails_once(site)
+    again = site.farm("-n", "2", tasklist, prefix="prlimit --fsize=8192")
+    _says_once_that_there_is_no_trace(again.wait(60), again.stdout, again.stderr)
+
+
+def _says_once_that_there_is_no_trace(code: int, stdout: str, stderr: str) -> None:
+    assert code == 1
+    assert "101 tasks: 100 finished, 1 failed, 0 left" in stdout
+    assert "timeline:" not in stdout
+    (warning,) = (line for line in stderr.splitlines() if "trace cannot be written" in line)
+    assert re.search(r"/tasks_workdir/\S*timeline\.json\S*: [A-Z]", warning)
+    assert "[Errno" not in stderr
+
+
+def test_a_farm_says_which_tasks_failed_why_and_where(site: Site) -> None:
+    tasklist = site.tasklist([*["true"] * 3, *[f"echo no space for {i} >&2; exit 1" for i in range(12)], "kill -9 $$"])
+    farm = site.farm("-n", "4", tasklist, environ=site.environ(SLURMD_NODENAME="node7"))
+    farm.succeed(60, code=1)
+    assert re.search(r'^  12 on node7: exit code 1, "no space for \d+"; see ', farm.stdout, re.MULTILINE)
+    assert re.search(r"^  1 on node7: killed by SIGKILL \(out of memory\?\); see ", farm.stdout, re.MULTILINE)
