@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 
@@ -35,6 +38,24 @@ def interval(text: str) -> float:
     if not 0.1 <= value <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds from 0.1 to 86400")
     return value
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def past_moment(text: str) -> float:
+    """Parse a time in the past: an ISO time, local unless it says otherwise, or how long ago, as `2h`; return it [s]."""
+    now = time.time()
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)(s|m|min|h|d)", text)
+    try:
+        moment = now - float(match[1]) * _UNITS[match[2]] if match else datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time like 2026-05-27T14:30, or how long ago like 90s, 30m, 2h, 1d"
+        ) from None
+    if moment > now:
+        raise argparse.ArgumentTypeError(f"{text!r} is in the future")
+    return moment
 
 
 def _number(text: str) -> float:

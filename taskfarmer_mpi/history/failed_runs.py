@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,10 +88,3 @@ def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, Fa
 
 def _hosts(tasks: Iterable[int], runs: Mapping[int, FailedRun]) -> list[str]:
     return [host for host, _ in Counter(runs[task].host for task in tasks if task in runs).most_common()]
-
-
-def matching_tasks(workdir: Workdir, tasks: Iterable[int], text: str, lines: int) -> Iterator[int]:
-    """Yield the tasks that have a text in one of the last lines of their logs."""
-    for task in tasks:
-        if any(text in line for line in last_lines(read_log(workdir.log(task))[1], lines, 1 << 16)):
-            yield task

@@ -1,0 +1,57 @@
+"""Which of the failed tasks are meant: by node, exit code, time and what their logs say last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from taskfarmer_mpi.common.wording import last_lines
+from taskfarmer_mpi.history.failed_runs import FailedRun, read_failed_runs
+from taskfarmer_mpi.history.failures import read_log
+from taskfarmer_mpi.workdir.files import Workdir
+
+LOG_LINES = 20
+"""In how many of the last lines of a log a text is looked for."""
+_WIDTH = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class FailureFilter:
+    """What a failed task must be like; everything that is given must be true."""
+
+    hosts: frozenset[str] = frozenset()
+    """One of the nodes where its last run was; empty for any."""
+    codes: frozenset[int] = frozenset()
+    """One of the exit codes, or minus the numbers of signals; empty for any. 128 + n is signal n, too."""
+    since: float = -math.inf
+    """Its last run ended at this time or later [s since the epoch]."""
+    text: str = ""
+    """One of the last lines of its log has this text."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every failed task is meant."""
+        return self == FailureFilter()
+
+    def select(self, workdir: Workdir, tasks: Iterable[int]) -> list[int]:
+        """Return those of some failed tasks that are meant, in order.
+
+        A task of whose run no journal tells, as PyTaskFarmer keeps none, is meant only if nothing but its log is asked for.
+        """
+        chosen = sorted(set(tasks))
+        if self.hosts or self.codes or self.since > -math.inf:
+            runs = read_failed_runs(workdir, chosen)
+            chosen = [task for task in chosen if task in runs and self._is_meant(runs[task])]
+        return [task for task in chosen if not self.text or self._says_text(workdir, task)]
+
+    def _is_meant(self, run: FailedRun) -> bool:
+        if self.hosts and run.host not in self.hosts:
+            return False
+        code = run.returncode
+        codes = {code, 128 - code if code > 128 else code}
+        return run.end >= self.since and (not self.codes or not self.codes.isdisjoint(codes))
+
+    def _says_text(self, workdir: Workdir, task: int) -> bool:
+        _, tail = read_log(workdir.log(task))
+        return any(self.text in line for line in last_lines(tail, LOG_LINES, _WIDTH))
