@@ -1,9 +1,6 @@
-"""``python -m taskfarmer_mpi``."""
+"""``python -m taskfarmer_mpi``, which is `taskfarmer-mpi`."""
 
-from taskfarmer_mpi.common.search_path import forget_current_directory
+from taskfarmer_mpi.cli.main import main
 
 if __name__ == "__main__":
-    forget_current_directory()
-    from taskfarmer_mpi.cli.main import main
-
     main()

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import time
-from datetime import datetime
 from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+
+
+def check_directory() -> None:
+    """Refuse to begin where relative paths mean nothing.
+
+    Raises
+    ------
+    UserError
+        If the current directory is gone.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the current directory cannot be used ({error.strerror}): cd to another one") from error
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +64,8 @@ def past_moment(text: str) -> float:
     now = time.time()
     match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)(s|m|min|h|d)", text)
     try:
+        from datetime import datetime
+
         moment = now - float(match[1]) * _UNITS[match[2]] if match else datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(

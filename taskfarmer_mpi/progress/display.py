@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MODES = ("auto", "bar", "lines", "none")
 BAR_INTERVAL = 1.0
 """How often the lists are looked at for a bar [s]."""
 LINES_INTERVAL = 5.0
@@ -36,7 +35,7 @@ def choose_display(mode: str, stream: TextIO, environ: Mapping[str, str]) -> str
     Parameters
     ----------
     mode
-        What the user asked for, one of `MODES`.
+        What the user asked for, one of `PROGRESS_MODES`.
     stream
         Where messages go.
     environ

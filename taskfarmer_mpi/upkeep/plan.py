@@ -6,12 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir
-
-DEFAULT_SLOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def make_plan(request: Request) -> Plan:
 def _new_plan(request: Request, workdir: Workdir) -> Plan:
     if request.tasklist is None:
         raise UserError(f"{workdir.path}: no farm.ini here that names a tasklist: say which tasklist to work on")
-    slots = DEFAULT_SLOTS if request.slots is None else request.slots or None
+    slots = SLOTS if request.slots is None else request.slots or None
     return Plan(
         tasklist=os.path.abspath(request.tasklist),
         workdir=str(workdir.path),

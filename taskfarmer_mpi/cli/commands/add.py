@@ -19,8 +19,6 @@ from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
 from taskfarmer_mpi.workdir.catalog import Origin
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "add tasks"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -25,7 +25,6 @@ from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.locks import lock_paths
 
-HELP = "show what would be done: a dry run"
 SHOWN = 5
 """How many commands are shown."""
 LONGEST_WORD = 2000

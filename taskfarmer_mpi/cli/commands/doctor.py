@@ -34,7 +34,6 @@ from taskfarmer_mpi.job.launcher import launched_rank
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.locks import WorkLock, lock_paths
 
-HELP = "find out what may keep a farm from working here: a page for a support ticket"
 PATIENCE = 30.0
 """How long to wait for other ranks [s]."""
 WIDTH = 120

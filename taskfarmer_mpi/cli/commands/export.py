@@ -18,8 +18,6 @@ from taskfarmer_mpi.history.last_runs import LastRuns, read_last_runs
 from taskfarmer_mpi.status.tables import write_csv, write_joblog
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "write tables: GNU parallel's joblog, CSV, SQLite"
-
 Writer = Callable[[Path, LastRuns, Workdir], None]
 
 

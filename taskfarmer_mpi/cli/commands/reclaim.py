@@ -17,7 +17,6 @@ from taskfarmer_mpi.upkeep.census import reclaim, take_census
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "put tasks in nobody's hands back on the list"
 SHOWN = 100
 """How many tasks are shown."""
 

@@ -14,8 +14,6 @@ from taskfarmer_mpi.cli.console import warn
 from taskfarmer_mpi.cli.output_files import check_output, new_output
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "write one HTML page with pictures, failures and advice"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""

@@ -25,8 +25,6 @@ from taskfarmer_mpi.workdir.files import Workdir, read_file
 from taskfarmer_mpi.workdir.lists import ids_in
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-HELP = "put failed tasks back on the list"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

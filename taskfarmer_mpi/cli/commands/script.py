@@ -9,8 +9,6 @@ import argparse
 
 from taskfarmer_mpi.cli.batch_scripts import SCRIPTS, make_script
 
-HELP = "print a batch script for Slurm"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the argument of the command."""

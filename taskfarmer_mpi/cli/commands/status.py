@@ -15,8 +15,6 @@ from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.screen import draw_status
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "show counts, farmers, running tasks and the last failures"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""

@@ -17,7 +17,6 @@ from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, open_lock
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
 from taskfarmer_mpi.workdir.stop_requests import StopRequest, encode_request
 
-HELP = "stop all farmers"
 EXIT_WORKING = 75
 """Farmers are at work still."""
 _AT_WORK = (FarmerState.ALIVE, FarmerState.UNKNOWN)

@@ -18,8 +18,6 @@ from taskfarmer_mpi.trace.timeline import merge_timeline, write_trace
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, open_lock
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "make the trace that Perfetto opens"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

@@ -25,8 +25,6 @@ from taskfarmer_mpi.workdir.files import Workdir
 if TYPE_CHECKING:
     from taskfarmer_mpi.trace.server import TraceServer
 
-HELP = "show the trace in Perfetto"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""

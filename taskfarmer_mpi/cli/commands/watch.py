@@ -16,8 +16,6 @@ from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.screen import draw_status
 from taskfarmer_mpi.workdir.files import Workdir
 
-HELP = "redraw the status until the list is done"
-
 _RESTING = 10
 """At least this many times as long as a look takes is waited until the next one: watching must not cost a core."""
 

@@ -1,0 +1,101 @@
+"""One command of `taskfarmer-ctl`, from what was typed to its exit code: only its own module is imported."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from taskfarmer_mpi import __version__
+from taskfarmer_mpi.cli.arguments import check_directory
+from taskfarmer_mpi.cli.entry import EXIT_USAGE
+from taskfarmer_mpi.cli.parsing import Parser, did_you_mean
+from taskfarmer_mpi.cli.streams import abandon, bear_with_stdout, say
+from taskfarmer_mpi.errors import FarmError, UserError
+
+PROG = "taskfarmer-ctl"
+EXIT_TROUBLE = 75
+"""The work directory could not be read or written now, or the output not be written: try again."""
+
+COMMANDS = {
+    "status": "show counts, farmers, running tasks and the last failures",
+    "watch": "redraw the status until the list is done",
+    "report": "write one HTML page with pictures, failures and advice",
+    "trace": "make the trace that Perfetto opens",
+    "view": "show the trace in Perfetto",
+    "export": "write tables: GNU parallel's joblog, CSV, SQLite",
+    "check": "show what would be done: a dry run",
+    "doctor": "find out what may keep a farm from working here: a page for a support ticket",
+    "script": "print a batch script for Slurm",
+    "add": "add tasks",
+    "retry": "put failed tasks back on the list",
+    "reclaim": "put tasks in nobody's hands back on the list",
+    "stop": "stop all farmers",
+}
+"""What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
+CHANGING = ("add", "retry", "reclaim", "stop")
+"""Those whose purpose is not what they print."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do what the command says; return the exit code."""
+    name = argv[0] if argv else ""
+    if name not in COMMANDS:
+        _show_general(argv)
+    module = importlib.import_module(f"taskfarmer_mpi.cli.commands.{name}")
+    arguments = _parse(name, module, argv[1:])
+    if name in CHANGING:
+        bear_with_stdout()
+    try:
+        check_directory()
+        if sys.stdout is None and name not in CHANGING:
+            raise OSError("stdout is closed")
+        code = int(module.run(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except UserError as error:
+        say(f"{PROG}: {error}", to="stderr")
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # nobody reads on
+        abandon(sys.stdout)
+        return 0
+    except (FarmError, OSError) as error:
+        say(f"{PROG}: {error}", to="stderr")
+        if isinstance(error, OSError) and sys.stdout is not None:
+            abandon(sys.stdout)  # it may be what failed
+        return EXIT_TROUBLE
+    return code
+
+
+def _show_general(argv: Sequence[str]) -> None:
+    """Show help or version, or complain, and exit."""
+    lines = "\n".join(f"  {name:<8}  {purpose}" for name, purpose in COMMANDS.items())
+    parser = Parser(
+        prog=PROG,
+        usage=f"{PROG} [-h] [--version] COMMAND ...",
+        description="Look at a work directory of task farmers, and change what is to be done there.",
+        epilog=f"commands:\n{lines}\n\n{PROG} COMMAND --help tells about one of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _, rest = parser.parse_known_args(argv)
+    if rest and not rest[0].startswith("-"):
+        parser.complain(f"{rest[0]}: unknown command", did_you_mean(rest[0], COMMANDS))
+    parser.check_rest(rest, "")
+    parser.complain(f"a command is needed: {', '.join(COMMANDS)}")
+
+
+def _parse(name: str, module: Any, argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog=f"{PROG} {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    arguments, rest = parser.parse_known_args(argv)
+    if not hasattr(arguments, "commands") or any(word.startswith("-") for word in rest):
+        parser.check_rest(rest, "unexpected argument")
+    if rest:
+        arguments.commands += rest  # argparse gives up on a list of arguments that an option interrupts
+    return arguments

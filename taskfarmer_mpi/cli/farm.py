@@ -1,0 +1,113 @@
+"""One rank of `taskfarmer-mpi`, from what was typed to its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from taskfarmer_mpi.cli.arguments import check_directory
+from taskfarmer_mpi.cli.entry import EXIT_BUG, EXIT_USAGE
+from taskfarmer_mpi.cli.options import parse_arguments
+from taskfarmer_mpi.cli.streams import say
+from taskfarmer_mpi.errors import FarmError, UserError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from taskfarmer_mpi.common.signals import SignalReceiver
+    from taskfarmer_mpi.job.communicator import Comm
+    from taskfarmer_mpi.run.ending import Ending
+    from taskfarmer_mpi.run.start import Options
+    from taskfarmer_mpi.runners.registry import Definition
+
+
+def run(argv: Sequence[str]) -> int:
+    """Work until the job is over; return the exit code, unless MPI is to be left without its exit handlers."""
+    arguments = parse_arguments(argv)
+
+    from taskfarmer_mpi.common.signals import STOP_SIGNALS, SignalReceiver
+    from taskfarmer_mpi.job.communicator import connect
+
+    try:
+        check_directory()
+        comm, warning = connect(arguments.mpi)
+    except UserError as error:
+        _complain(error)
+        return EXIT_USAGE
+    set_up_logging(arguments.verbose, comm.rank, comm.size, warning)
+    with SignalReceiver() as receiver:
+        ending = _work(arguments, comm, receiver)
+        say(*ending.lines)
+        is_in_order = comm.leave(are_all_alive=ending.are_all_alive)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes now must not change the exit code
+    say(to="stderr")
+    if not is_in_order:
+        os._exit(ending.code)  # MPI's exit handlers may wait for dead ranks
+    return ending.code  # mpiexec takes a rank that leaves without them for a failed one, and kills the others
+
+
+def set_up_logging(verbosity: int, rank: int, size: int, warning: str | None) -> None:
+    """Send messages to stderr, with time and rank, and the first one of them."""
+    import logging
+
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    place = f" rank {rank}:" if size > 1 else ""
+    logging.basicConfig(level=level, format=f"%(asctime)s{place} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    if warning is not None:
+        logging.getLogger(__name__).warning("%s", warning)
+
+
+def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -> Ending:
+    from taskfarmer_mpi.job.startup import refuse
+    from taskfarmer_mpi.run.ending import EXIT_LEFT, Ending
+    from taskfarmer_mpi.run.rank import run_rank
+
+    try:
+        return run_rank(read_options(arguments), comm, receiver, os.environ)
+    except UserError as error:
+        refuse(comm, error)
+        if comm.rank == 0:
+            _complain(error)
+        return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
+    except FarmError as error:
+        _complain(error)
+        return Ending(EXIT_LEFT, [], are_all_alive=False)
+    except Exception:
+        import traceback
+
+        say(traceback.format_exc().rstrip(), to="stderr")
+        return Ending(EXIT_BUG, [], are_all_alive=False)
+
+
+def read_options(arguments: argparse.Namespace) -> Options:
+    """Return what the user typed."""
+    from taskfarmer_mpi.progress.display import choose_display
+    from taskfarmer_mpi.run.start import Options
+    from taskfarmer_mpi.upkeep.plan import Request
+
+    return Options(
+        request=Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, arguments.proc),
+        timeout=arguments.timeout or None,
+        grace=arguments.grace,
+        task_time=arguments.task_time,
+        lock_patience=arguments.lock_timeout,
+        reclaim=arguments.reclaim,
+        monitors=_find_monitors(arguments.monitors),
+        progress=choose_display(arguments.progress, sys.stderr, os.environ),
+        leave_early=arguments.leave_early,
+    )
+
+
+def _find_monitors(names: Sequence[str]) -> tuple[Definition, ...]:
+    if not names:
+        return ()
+    from taskfarmer_mpi.monitors.dispatch import find_monitor
+
+    return tuple(find_monitor(name) for name in dict.fromkeys(names))
+
+
+def _complain(error: Exception) -> None:
+    say(f"taskfarmer-mpi: {error}", to="stderr")

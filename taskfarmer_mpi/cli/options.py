@@ -1,0 +1,183 @@
+"""The command line of `taskfarmer-mpi`, as values; nothing of the farm is imported for it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskfarmer_mpi import __version__
+from taskfarmer_mpi.cli.arguments import seconds
+from taskfarmer_mpi.cli.parsing import Parser
+from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
+
+DEFAULT_LOCK_TIMEOUT = 600.0
+DEFAULT_GRACE = 15.0
+DEFAULT_LEAVE_DELAY = 30.0
+
+_EPILOG = """\
+exit codes:
+  0   every task finished
+  1   every task is done, and some failed
+  2   the job cannot begin: bad usage, configuration or tasklist; no task was run
+  75  stopped early, or tasks are left: run it again
+  70  an error of this program, with a traceback
+
+SIGUSR1, SIGINT and SIGTERM stop all ranks: running tasks are killed and go back to the list.
+"""
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command line."""
+    parser = Parser(
+        prog="taskfarmer-mpi",
+        description="Run every line of a tasklist once, on all ranks of an MPI job and beside other farmers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_work(parser)
+    _add_limits(parser)
+    _add_messages(parser)
+    return parser
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is done, and how")
+    group.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line")
+    group.add_argument(
+        "-w", "--workdir", metavar="DIR", type=Path, help="where progress and logs are kept (default: TASKLIST_workdir)"
+    )
+    group.add_argument(
+        "-t",
+        "--tasklist",
+        metavar="NAME",
+        dest="handler",
+        help="how the tasklist is read: default (one command per line), or one of your INI files",
+    )
+    group.add_argument(
+        "-r",
+        "--runner",
+        metavar="NAME",
+        help="how tasks are started: default (as bash would), exec, or one of your INI files (default: that of the work"
+        " directory)",
+    )
+    group.add_argument(
+        "-n",
+        "--proc",
+        metavar="N|auto",
+        nargs="?",
+        type=_slots,
+        const=0,
+        help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
+        f" (default: that of the work directory, {SLOTS} for a new one)",
+    )
+    group.add_argument(
+        "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
+    )
+    group.add_argument(
+        "--reclaim",
+        action="store_true",
+        help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits of time")
+    group.add_argument("--timeout", metavar="SECONDS", type=seconds, help="stop after this time; 0: never (default: never)")
+    group.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_GRACE,
+        help="stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)",
+    )
+    group.add_argument(
+        "--task-time",
+        metavar="SECONDS",
+        type=seconds,
+        help="start no task with less than this left before the timeout or the end of the job"
+        " (default: 1.5 times what tasks took so far)",
+    )
+    group.add_argument(
+        "--leave-early",
+        metavar="SECONDS",
+        nargs="?",
+        type=seconds,
+        const=DEFAULT_LEAVE_DELAY,
+        help="under srun, have a rank end and give its node back when it had nothing to do for this time (default: 30)",
+    )
+    group.add_argument(
+        "--lock-timeout",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_LOCK_TIMEOUT,
+        help="give up if others hold the lock for this time (default: 600)",
+    )
+
+
+def _add_messages(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is told")
+    group.add_argument(
+        "--progress",
+        choices=PROGRESS_MODES,
+        default="auto",
+        help="how far the whole work directory is: bar, lines (now and then), none;"
+        " auto: a bar if stderr is a terminal and rich is installed, else lines (default)",
+    )
+    group.add_argument(
+        "-m",
+        "--monitor",
+        metavar="NAME",
+        action="append",
+        default=[],
+        dest="monitors",
+        help="what is told of the farmers' lives, as an INI file defines it; may be given several times",
+    )
+    group.add_argument(
+        "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
+    )
+
+
+def _slots(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of slots: 1 or more, or auto")
+    return int(text)
+
+
+_VERBOSITIES = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0, "0": 0, "1": 1, "2": 2}
+
+
+def _verbosity(text: str) -> int:
+    if text.lower() not in _VERBOSITIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a verbosity: 0, 1 or 2")
+    return _VERBOSITIES[text.lower()]
+
+
+def settle_verbose(argv: Sequence[str]) -> list[str]:
+    """Give ``-v`` and ``--leave-early`` their values where the next argument is none.
+
+    ``-v tasks`` asks for messages, not for a verbosity `tasks`.
+    """
+    settled = []
+    for index, argument in enumerate(argv):
+        following = argv[index + 1] if index + 1 < len(argv) else ""
+        is_bare = argument in ("-v", "--verbose") and following.lower() not in _VERBOSITIES
+        if argument == "--leave-early" and not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", following):
+            settled.append(f"--leave-early={DEFAULT_LEAVE_DELAY}")
+        else:
+            settled.append("--verbose=1" if is_bare else argument)
+    return settled
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Return what the user typed; exit with a complaint if it makes no sense."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(settle_verbose(argv))
+    parser.check_rest(rest, f"one tasklist at a time, and {arguments.tasklist} is given")
+    if arguments.tasklist is None and arguments.workdir is None:
+        parser.complain("a tasklist is needed, or a --workdir that was used before")
+    return arguments

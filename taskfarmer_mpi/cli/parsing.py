@@ -1,0 +1,49 @@
+"""A parser whose complaint is one line that says what is wrong, and one that names what may have been meant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from taskfarmer_mpi.cli.entry import EXIT_USAGE
+from taskfarmer_mpi.cli.streams import say
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse's, without the usage before a complaint, and with the nearest name after it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain and exit."""
+        self.complain(message)
+
+    def complain(self, message: str, hint: str | None = None) -> NoReturn:
+        """Complain in one line, give one line of advice, and exit."""
+        say(f"{self.prog}: {message}", hint or f"{self.prog} --help shows what there is", to="stderr")
+        sys.exit(EXIT_USAGE)
+
+    def check_rest(self, rest: Sequence[str], excess: str) -> None:
+        """Complain about the first of the arguments that nobody knows.
+
+        Parameters
+        ----------
+        rest
+            What is left of them.
+        excess
+            Why there can be no other argument than options.
+        """
+        for word in rest:
+            if word.startswith("-") and word != "-":
+                name = word.partition("=")[0]
+                self.complain(f"{name}: unknown option", did_you_mean(name, self._option_string_actions))
+        if rest:
+            self.complain(f"{rest[0]}: {excess}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return a line that asks whether the nearest of the known names is meant; None if none is near."""
+    import difflib
+
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {nearest[0]}?" if nearest else None

@@ -1,0 +1,121 @@
+"""What is said to who mistypes, and what a command does before it begins."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import Process, Site, settled
+
+
+def _ctl(site: Site, *arguments: str | Path, **environ: str) -> Process:
+    return site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", *arguments, environ=site.environ(**environ))
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("stauts", "status"), ("recliam", "reclaim"), ("docter", "doctor")])
+def test_an_unknown_command_names_the_nearest_one(typed: str, meant: str, site: Site) -> None:
+    process = _ctl(site, typed, "tasks_workdir")
+    process.succeed(30, code=2)
+    assert process.stderr.splitlines() == [f"taskfarmer-ctl: {typed}: unknown command", f"did you mean {meant}?"]
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "meant"),
+    [("taskfarmer_mpi", "--porc=4", "--proc"), ("taskfarmer_mpi", "--time-out", "--timeout")],
+)
+def test_an_unknown_option_names_the_nearest_one_before_the_tasklist_is_blamed(
+    command: str, typed: str, meant: str, site: Site
+) -> None:
+    process = site.start(sys.executable, "-m", command, typed, "4", "missing")
+    process.succeed(30, code=2)
+    name = typed.partition("=")[0]
+    assert process.stderr.splitlines() == [f"taskfarmer-mpi: {name}: unknown option", f"did you mean {meant}?"]
+
+
+def test_an_unknown_option_of_a_command_names_the_nearest_one(site: Site) -> None:
+    process = _ctl(site, "status", "--jsn", "x")
+    process.succeed(30, code=2)
+    assert process.stderr.splitlines() == ["taskfarmer-ctl status: --jsn: unknown option", "did you mean --json?"]
+
+
+def test_two_tasklists_are_refused_in_one_line(site: Site) -> None:
+    process = site.farm("one", "two")
+    process.succeed(30, code=2)
+    assert process.stderr.splitlines()[0] == "taskfarmer-mpi: two: one tasklist at a time, and one is given"
+
+
+# -- before a command begins ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["{0}:/nowhere", "/nowhere:", ":/nowhere", ".", "{0}"])
+def test_files_of_a_user_that_are_named_like_pythons_own_are_not_imported(where: str, site: Site) -> None:
+    for name in ("random", "queue", "argparse", "logging", "traceback", "socket", "json", "typing", "difflib"):
+        (site.path / f"{name}.py").write_text("raise SystemExit(1)\n")
+    script = Path(sys.executable).with_name("taskfarmer-mpi")
+    environ = site.environ(PYTHONPATH=where.format(site.path))
+    process = site.start(sys.executable, "-S", "-m", "taskfarmer_mpi", "--version", environ=environ)
+    if process.wait(30) != 0:  # this package is found by site-packages only
+        assert "No module named taskfarmer_mpi" in process.stderr, process.said()
+    process = site.start(script, site.tasklist(["true"]), environ=environ)
+    process.succeed(30)
+    assert settled(site.path / "tasks_workdir", ["true"]).finished == [0]
+
+
+@pytest.mark.parametrize("module", ["taskfarmer_mpi", "taskfarmer_mpi.ctl"])
+def test_a_removed_current_directory_is_one_line(module: str, site: Site) -> None:
+    gone = site.path / "gone"
+    gone.mkdir()
+    words = "status x" if module.endswith("ctl") else "tasks"
+    process = site.start("bash", "-c", f"rmdir {gone}; {sys.executable} -m {module} {words}", cwd=gone)
+    process.succeed(30, code=2)
+    (line,) = process.stderr.splitlines()
+    assert "the current directory cannot be used" in line
+
+
+@pytest.mark.parametrize("missing", ["filelock", "taskfarmer_mpi.common.signals", "taskfarmer_mpi.run.rank"])
+def test_a_module_that_is_missing_is_one_line_and_not_the_code_of_failed_tasks(missing: str, site: Site) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from taskfarmer_mpi.cli.main import main; main(['--mpi', 'off', 'tasks'])"
+    )
+    site.tasklist(["true"])
+    process = site.start(sys.executable, "-c", code)
+    process.succeed(30, code=2)
+    (line,) = process.stderr.splitlines()
+    assert f"cannot begin on {os.uname().nodename} with {sys.executable}: " in line
+    assert missing in line
+    assert not (site.path / "tasks_workdir").exists()
+
+
+# -- output that goes nowhere -----------------------------------------------------------------------
+
+NOWHERE = [">/dev/full", ">&-", ">/dev/full 2>/dev/full", ">&- 2>&- <&-"]
+
+
+@pytest.mark.parametrize("nowhere", NOWHERE)
+@pytest.mark.parametrize(("tasks", "code"), [(["true", "true"], 0), (["true", "false"], 1)])
+def test_the_code_of_a_farm_is_that_of_its_tasks_wherever_its_output_goes(
+    tasks: list[str], code: int, nowhere: str, site: Site
+) -> None:
+    site.tasklist(tasks)
+    process = site.start("bash", "-c", f"{sys.executable} -m taskfarmer_mpi tasks {nowhere}")
+    process.succeed(30, code=code)
+    assert "Traceback" not in process.stderr
+    lists = settled(site.path / "tasks_workdir", tasks)
+    assert len(lists.failed) == code
+
+
+@pytest.mark.parametrize("nowhere", NOWHERE)
+@pytest.mark.parametrize(("command", "code"), [("status", 75), ("status --json", 75), ("add", 0), ("retry", 0)])
+def test_a_command_whose_purpose_is_its_output_fails_where_that_goes_nowhere_and_others_do_not(
+    command: str, code: int, nowhere: str, site: Site
+) -> None:
+    site.farm(site.tasklist(["true"])).succeed(30)
+    name, _, option = command.partition(" ")
+    words = f"{name} tasks_workdir {option or ('true' if name == 'add' else '')}"
+    process = site.start("bash", "-c", f"{sys.executable} -m taskfarmer_mpi.ctl {words} {nowhere}")
+    process.succeed(30, code=code)
+    assert "Traceback" not in process.stderr
+    assert (site.path / "tasks_workdir" / "tasks.added").exists() == (name == "add")
