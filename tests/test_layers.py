@@ -36,7 +36,7 @@ def test_imports_keep_the_contracts() -> None:
     ("module", "line", "contract"),
     [
         ("common/wording.py", "from taskfarmer_mpi.farmer import pool", "Folders import downwards only"),
-        ("farmer/pace.py", "from taskfarmer_mpi.farmer import farmer", "Modules of a folder import each other one way"),
+        ("visits/pace.py", "from taskfarmer_mpi.farmer import farmer", "Modules of a folder import each other one way"),
         ("cli/main.py", "import filelock", "filelock has one door"),
     ],
 )

@@ -7,23 +7,20 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 
-from taskfarmer_mpi.errors import FarmError, FencedError, ShortageError, describe
-from taskfarmer_mpi.farmer.pace import Pace
-from taskfarmer_mpi.farmer.pool import Pool
-from taskfarmer_mpi.farmer.shortage import Shortage
+from taskfarmer_mpi.errors import FarmError, FencedError, describe
+from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
+from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.starter import Starter
 from taskfarmer_mpi.farmer.tally import Tally
-from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.farmer.visit_times import Situation
-from taskfarmer_mpi.farmer.visits import Visits
-from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import Journal, close_journal
-from taskfarmer_mpi.workdir.locks import LifeLock
+from taskfarmer_mpi.visits.neighbours import Neighbours
+from taskfarmer_mpi.visits.pace import Pace
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.visits.visit_times import Situation
+from taskfarmer_mpi.visits.visits import Visits
+from taskfarmer_mpi.workdir.journal import close_journal
 
 log = logging.getLogger(__name__)
 
@@ -35,38 +32,6 @@ LONGEST_PAUSE = 0.1
 """How long a farmer sleeps at most [s]."""
 SIGN_INTERVAL = 60.0
 """How often a farmer whose tasks run notes that it lives [s]: so the trace knows about how long they ran if it dies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outfit:
-    """What a farmer works with."""
-
-    farm: Farm
-    """The tasks and where they are worked on."""
-    runner: Runner
-    """How tasks become processes."""
-    pool: Pool
-    """Where they run."""
-    slots: int
-    """How many run at the same time."""
-    journal: Journal
-    """The farmer's own log."""
-    life: LifeLock
-    """Held as long as this farmer lives."""
-    task_lock: LifeLock
-    """Held as long as this farmer, or a process of its tasks, lives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a farmer works and waits."""
-
-    lock_patience: float
-    """How long to wait for the lock before giving up [s]."""
-    deadline: float = math.inf
-    """When the farmer will be stopped, on its clock [s]."""
-    task_time: float | None = None
-    """What a task lasts [s]; None to judge by the runs seen so far."""
 
 
 class Farmer:
@@ -81,10 +46,12 @@ class Farmer:
         self._limits = limits
         self._clock = clock
         self._pace = Pace(outfit.slots)
-        self._visits = Visits(outfit.farm, outfit.journal, outfit.life, self._pace, limits.lock_patience, clock)
+        who = outfit.journal.identity
+        neighbours = Neighbours(outfit.journal.path, who, clock)
+        self._visits = Visits(outfit.farm, outfit.journal, outfit.life, self._pace, neighbours, limits.lock_patience, clock)
+        self._doubt = NodeDoubt(neighbours, who.host, clock)
         self._tasks = TasksInHand()
-        self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, clock)
-        self._visit_shortage = Shortage("the lists are not visited", clock)
+        self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, self._doubt, clock)
         self._last_sign = self._due = clock()
         self._is_dry = False
         self.sees_more = False
@@ -102,11 +69,22 @@ class Farmer:
         """Whether nothing is in this farmer's hands, and it found nothing to take or takes nothing more."""
         if self.trouble is not None:
             return True
-        return not (self._tasks or self._pool.busy) and (self._is_dry or not self.takes_tasks)
+        if self._tasks or self._pool.busy:
+            return False
+        return self._is_dry or not (self.takes_tasks or self._is_watching)
 
     @property
     def takes_tasks(self) -> bool:
         """Whether this farmer still starts tasks."""
+        return self._goes_on and not self.tally.aside
+
+    @property
+    def _is_watching(self) -> bool:
+        """Whether this farmer only waits for others to end the list, as tasks fail on its node."""
+        return self._goes_on and bool(self.tally.aside) and not self._doubt.is_alone
+
+    @property
+    def _goes_on(self) -> bool:
         return self.stop_reason is None and self.drain_reason is None and self.trouble is None
 
     def look_again(self) -> None:
@@ -160,6 +138,7 @@ class Farmer:
             self._collect()
             for run in self._tasks.judged(self._clock()):
                 self._end(run)
+            self._heed_node()
             self._heed_deadline()
             self._fill()
             self._give_sign()
@@ -197,6 +176,7 @@ class Farmer:
         self.journal.note_run("end", run)
         self._tasks.outcomes.append(run)
         self.tally.add(run)
+        self._doubt.see(run)
         if not run.is_finished:
             log.info("task %d failed with %d; see %s", run.task.id, run.returncode, self._farm.workdir.log(run.task.id))
 
@@ -205,6 +185,15 @@ class Farmer:
         self.journal.note_run("killed", run)
         self.tally.add(run, is_ended=False)
         self._tasks.back.append(run.task)
+
+    def _heed_node(self) -> None:
+        """Take no more tasks if they fail on this node only; those that run may end."""
+        self._doubt.look()
+        if self._doubt.reason and not self.tally.aside:
+            self.tally.aside = self._doubt.reason
+            log.error("%s: this farmer takes no more tasks; start another one there to try again", self.tally.aside)
+            self.journal.note("aside", reason=self.tally.aside)
+            self._tasks.give_back_queue()
 
     def _heed_deadline(self) -> None:
         """Start no more tasks once one may last longer than the time left."""
@@ -234,8 +223,9 @@ class Farmer:
         return Situation(
             free=self._pool.free,
             busy=self._pool.busy,
-            takes_tasks=self.takes_tasks and self._starter.shortage.is_time_to_try,
+            takes_tasks=self.takes_tasks and self._starter.may_start,
             is_stopping=self.stop_reason is not None,
+            is_watching=self._is_watching,
             is_dry=self._is_dry,
         )
 
@@ -243,13 +233,8 @@ class Farmer:
         self._due = self._visits.times.due(self._tasks, self._situation())
 
     def _visit(self) -> None:
-        try:
-            visit = self._visits.visit(self._tasks, self._situation())
-        except ShortageError as error:
-            self._visits.times.postpone(self._visit_shortage.see(error, is_busy=self._pool.busy > 0))
-            return
+        visit = self._visits.visit(self._tasks, self._situation())
         if visit is not None:
-            self._visit_shortage.see_success()
             self._is_dry = visit.is_empty and not visit.taken
             self.sees_more = not visit.is_empty
             self._pool.refresh()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from taskfarmer_mpi.common.shortage import Shortage
 from taskfarmer_mpi.errors import ShortageError, is_shortage
+from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.pool import Pool
-from taskfarmer_mpi.farmer.shortage import Shortage
-from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 
@@ -17,12 +18,20 @@ from taskfarmer_mpi.workdir.journal import Journal
 class Starter:
     """Fills the slots of a pool."""
 
-    def __init__(self, farm: Farm, runner: Runner, pool: Pool, journal: Journal, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, farm: Farm, runner: Runner, pool: Pool, journal: Journal, doubt: NodeDoubt, clock: Callable[[], float]
+    ) -> None:
         self._farm = farm
         self._runner = runner
         self._pool = pool
         self._journal = journal
+        self._doubt = doubt
         self.shortage = Shortage("no task is started", clock)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether nothing is known for which starts have to wait."""
+        return self.shortage.is_time_to_try and self._doubt.may_start
 
     def fill(self, tasks: TasksInHand) -> Iterator[Run | None]:
         """Start tasks as long as slots are free; yield after each start, with its run if that is over already.
@@ -34,7 +43,7 @@ class Starter:
         FarmError
             If it would be the same with the next task, or something is short for long.
         """
-        while tasks.queue and self._pool.free and self.shortage.is_time_to_try:
+        while tasks.queue and self._pool.free and self.may_start:
             task, slot = tasks.queue[0], self._pool.next_slot
             try:
                 run = self._start(task)
@@ -45,6 +54,7 @@ class Starter:
             self._journal.note_begin(task.id, slot)
             self._journal.flush()
             self.shortage.see_success()
+            self._doubt.see_start()
             yield run
 
     def _start(self, task: Task) -> Run | None:

@@ -16,6 +16,8 @@ class Tally:
     failed: int = 0
     busy: float = 0.0
     """Slot time in which a task ran [s]."""
+    aside: str = ""
+    """Why the farmer took no more tasks, as they failed on its node only; empty if it did not come to that."""
 
     @property
     def ended(self) -> int:

@@ -57,6 +57,8 @@ class LastRuns:
         """
         self.histories = histories
         self.texts = texts
+        self.asides: list[str] = []
+        """Why farmers took no more tasks, of those on whose nodes only tasks failed."""
         self._places = places
         self._farmer = array("i")
         self._slot = array("i")
@@ -182,6 +184,7 @@ def read_last_runs(
     with reading(workdir.path):
         texts = TaskTexts(workdir, plain_tasklist(stored))
     last_runs = LastRuns(histories, task_states.places, texts)
+    last_runs.asides = [summary.aside for summary in task_states.summaries.values() if summary.aside]
     troubles += dict.fromkeys([*unread, *task_states.troubles, *undone])
     see = watch(histories) if watch else None
     for number, history in enumerate(histories):

@@ -91,6 +91,7 @@ def _page(report: Report) -> dict[str, Any]:
         "name": make_printable(report.workdir.path.name),
         "path": make_printable(str(report.workdir.path)),
         "period": _period(report),
+        "asides": [make_printable(aside) for aside in report.last_runs.asides],
         "warnings": [make_printable(warning) for warning in report.warnings],
         "advice": make_printable(report.advice),
         "progress": _progress(report.states),

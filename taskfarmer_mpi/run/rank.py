@@ -70,11 +70,9 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.dispatcher] if start.dispatcher is not None else []
         _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
-    ending = (
-        end_job(start.farm, farmer, coordinator, options.lock_patience, born)
-        if coordinator.is_leader
-        else Ending(coordinator.end or 0, [])
-    )
+    ending = Ending(coordinator.end or 0, [])
+    if coordinator.is_leader:
+        ending = end_job(start.farm, farmer, coordinator, options.lock_patience, born)
     try:
         farmer.leave()
     except (FarmError, OSError) as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.farmer.farmer import Farmer, Limits, Outfit
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.pool import Pool, task_environment
 from taskfarmer_mpi.job import startup
 from taskfarmer_mpi.job.communicator import Comm

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from taskfarmer_mpi.common.wording import count_of
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.history.failed_runs import FailureGroup
 from taskfarmer_mpi.upkeep.census import Census
@@ -82,6 +83,7 @@ def summarize(
     )
     if stop_reason is None and census.total and not (left or work.finished or work.failed):
         lines.append(f"all was done before, so nothing was run; to begin anew: rm -r {_quote(workdir)}")
+    lines += [f"{tally.aside}: that farmer took no more tasks" for tally in work.tallies if tally.aside]
     lines += _failed(census, groups, workdir)
     if census.held:
         lines.append(f"{tasks(census.held)} {'is' if census.held == 1 else 'are'} in the hands of other farmers")
@@ -90,8 +92,7 @@ def summarize(
             f"in nobody's hands: {shorten(census.lost)}: a plain PyTaskFarmer has them, or had them when it was killed."
             " If none is at work, --reclaim puts them back on the list"
         )
-    count = len(work.tallies)
-    farmers = "1 farmer" if count == 1 else f"{count} farmers"
+    farmers = count_of(len(work.tallies), "farmer")
     lines.append(f"{farmers}, {work.wall:.1f} s wall time, slots busy {100 * work.busy_share:.0f} % of the time")
     if has_trace:
         lines.append(f"timeline: {workdir.timeline}")

@@ -144,6 +144,7 @@ class Observer:
             failed=summary.ended - summary.finished,
             killed=summary.killed,
             rate=rate,
+            aside=summary.aside,
         )
 
     def _failure(self, task: int, command: str, pairs: list[tuple[FarmerHistory, JournalSummary]]) -> Failure:

@@ -109,6 +109,8 @@ def _draw_farmers(farmers: Sequence[FarmerStatus], now: float, paint: Paint) -> 
     yield from _draw_table(head, rows, "<<><>>>>>>", paint, [_STATE_STYLES.get(row[0], "quiet") for row in rows])
     if len(ranked) > SHOWN:
         yield paint(f"  and {len(ranked) - SHOWN:,} more (--json has all)", "quiet")
+    for farmer in (farmer for farmer in ranked if farmer.aside and farmer.state in ("alive", "unknown")):
+        yield paint(make_printable(f"  rank {farmer.rank} takes no more tasks: {farmer.aside}"), "bad")
     if states["dead"]:
         yield paint("  what a dead farmer had in its hands goes back to the list when a farmer is started", "quiet")
 

@@ -52,6 +52,8 @@ class FarmerStatus:
     """Runs that a shutdown cut short."""
     rate: float | None
     """Runs that ended lately [1/s]; None if it is not alive or none ended."""
+    aside: str = ""
+    """Why it takes no more tasks, if they fail on its node only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from taskfarmer_mpi.trace.events import encode_span
 from taskfarmer_mpi.workdir.journal_records import Identity, Record
 
+_ENDINGS = {"aside": "set aside", "drain": "drain", "stop": "shutdown"}
+"""What ends the taking of tasks, by the journal's word for it."""
 SHOWN_WAIT = 1000
 """Shortest wait for the lock that is shown [µs]."""
 
@@ -47,9 +49,9 @@ class FarmerLane:
             if wait >= SHOWN_WAIT:
                 yield self._span(begin - wait, begin, "waiting for the lock", {})
             yield self._span(begin, now, "visit", {name: record[name] for name in ("recorded", "back", "taken")})
-        elif kind in ("drain", "stop"):
+        elif kind in _ENDINGS:
             self._free = max(now, self._free)
-            self._open.append((self._free, f"{'shutdown' if kind == 'stop' else 'drain'}: {record['reason']}"))
+            self._open.append((self._free, f"{_ENDINGS[kind]}: {record['reason']}"))
             if kind == "stop":
                 self.reason = str(record["reason"])
 

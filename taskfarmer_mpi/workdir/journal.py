@@ -18,6 +18,7 @@ class Journal:
     """The writing end of a farmer's journal."""
 
     def __init__(self, folder: Path, identity: Identity) -> None:
+        self.identity = identity
         self.path = folder / f"{identity.farmer}.new"
         self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         share(self._fd, folder)

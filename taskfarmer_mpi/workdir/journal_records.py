@@ -1,6 +1,6 @@
 """The lines of a farmer's own log: one JSON object each, encoded and parsed.
 
-What a line means. The last six are for the trace only, and recovery skips them; none of them may come between `taken`
+What a line means. The last seven are for the trace only, and recovery skips them; none of them may come between `taken`
 and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
@@ -19,6 +19,7 @@ visit      a visit to the lists: `begin`, time waited for the lock before it, ho
 recovery   dead farmers were recovered: `begin`, `end`, how many farmers and tasks
 alive      the farmer lives, and its tasks run; now and then
 drain      no more tasks are started, and why; `stop`: running tasks are killed, and why
+aside      the farmer takes no more tasks, as they fail on its node only, and why
 leave      the farmer left by itself
 =========  ==========================================================================================
 """

@@ -8,11 +8,12 @@ import pytest
 from fakes import Clock, Hand, ids_in, make_farm
 
 from taskfarmer_mpi.errors import FencedError
-from taskfarmer_mpi.farmer.farmer import Farmer, Limits, Outfit
-from taskfarmer_mpi.farmer.pace import Pace
-from taskfarmer_mpi.farmer.tasks_in_hand import VERDICT_DELAY
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.runners.shell import BasicRunner, Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.visits.pace import Pace
+from taskfarmer_mpi.visits.tasks_in_hand import VERDICT_DELAY
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader

@@ -13,8 +13,8 @@ from fakes import Clock
 from helpers import Site, Witness, settled, wait_for
 from test_farmer import Stage
 
+from taskfarmer_mpi.common.shortage import SHORTAGE_PATIENCE, Shortage
 from taskfarmer_mpi.errors import FarmError, ShortageError, farm_error
-from taskfarmer_mpi.farmer.shortage import SHORTAGE_PATIENCE, Shortage
 from taskfarmer_mpi.workdir.journal_reading import read_records
 
 

@@ -1,6 +1,6 @@
 """How often a farmer visits the lists, and how much it takes."""
 
-from taskfarmer_mpi.farmer.pace import MAX_INTERVAL, MIN_INTERVAL, Pace
+from taskfarmer_mpi.visits.pace import MAX_INTERVAL, MIN_INTERVAL, Pace
 
 
 def seasoned(*, slots: int, task: float, visit: float) -> Pace:

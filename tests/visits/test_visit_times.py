@@ -8,10 +8,10 @@ import pytest
 from fakes import Clock, make_farm
 
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.farmer.pace import MIN_INTERVAL, RELOOK, Pace
-from taskfarmer_mpi.farmer.tasks_in_hand import VERDICT_DELAY, TasksInHand
-from taskfarmer_mpi.farmer.visit_times import LockWait, Situation, VisitTimes
 from taskfarmer_mpi.tasklists.task import Run, Task
+from taskfarmer_mpi.visits.pace import MIN_INTERVAL, RELOOK, Pace
+from taskfarmer_mpi.visits.tasks_in_hand import VERDICT_DELAY, TasksInHand
+from taskfarmer_mpi.visits.visit_times import LockWait, Situation, VisitTimes
 
 A_TASK = Task(0, "true")
 
@@ -21,9 +21,15 @@ def ended(code: int = 0) -> Run:
 
 
 def situation(
-    *, free: int = 0, busy: int = 2, takes_tasks: bool = True, is_stopping: bool = False, is_dry: bool = False
+    *,
+    free: int = 0,
+    busy: int = 2,
+    takes_tasks: bool = True,
+    is_stopping: bool = False,
+    is_watching: bool = False,
+    is_dry: bool = False,
 ) -> Situation:
-    return Situation(free=free, busy=busy, takes_tasks=takes_tasks, is_stopping=is_stopping, is_dry=is_dry)
+    return Situation(free, busy, takes_tasks, is_stopping, is_watching, is_dry)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,7 @@ def situation(
         (0, 0, 0, situation(free=1, busy=1, is_dry=True), RELOOK),
         (0, 0, 0, situation(free=2, busy=0, is_dry=True), math.inf),
         (0, 0, 0, situation(free=1, busy=1, takes_tasks=False), math.inf),
+        (0, 0, 0, situation(free=2, busy=0, takes_tasks=False, is_watching=True), RELOOK),
         (1, 0, 0, situation(), MIN_INTERVAL),
         (1, 0, 0, situation(free=2, busy=0, is_dry=True), MIN_INTERVAL / 20),
         (1, 0, 0, situation(is_stopping=True), MIN_INTERVAL / 20),

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskfarmer_mpi.errors import FencedError
-from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.lists import (

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from taskfarmer_mpi.errors import farm_error
-from taskfarmer_mpi.farmer.neighbours import Neighbours
-from taskfarmer_mpi.farmer.pace import Pace
-from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.farmer.visit import Visit, Visitor
-from taskfarmer_mpi.farmer.visit_times import LockWait, Situation, VisitTimes
+from taskfarmer_mpi.common.shortage import Shortage
+from taskfarmer_mpi.errors import ShortageError, describe, is_shortage
+from taskfarmer_mpi.visits.neighbours import Neighbours
+from taskfarmer_mpi.visits.pace import Pace
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.visits.visit import Visit, Visitor
+from taskfarmer_mpi.visits.visit_times import LockWait, Situation, VisitTimes
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.locks import STOP_PATIENCE, LifeLock
@@ -28,7 +29,14 @@ class Visits:
     """The way between the tasks in a farmer's hands and the lists."""
 
     def __init__(
-        self, farm: Farm, journal: Journal, life: LifeLock, pace: Pace, lock_patience: float, clock: Callable[[], float]
+        self,
+        farm: Farm,
+        journal: Journal,
+        life: LifeLock,
+        pace: Pace,
+        neighbours: Neighbours,
+        lock_patience: float,
+        clock: Callable[[], float],
     ) -> None:
         self._lock = farm.lock
         self._workdir = farm.workdir.path
@@ -38,20 +46,19 @@ class Visits:
         self._clock = clock
         self._visitor = Visitor(farm, journal, life)
         self._lock_wait = LockWait(farm.lock, clock)
-        self._neighbours = Neighbours(farm.workdir.farmers, clock)
+        self._neighbours = neighbours
+        self._shortage = Shortage("the lists are not visited", clock)
         self.times = VisitTimes(pace, clock)
 
     def visit(self, tasks: TasksInHand, situation: Situation) -> Visit | None:
-        """Exchange outcomes and tasks with the shared lists; return None if others have the lock.
+        """Exchange outcomes and tasks with the shared lists; return None if that has to wait.
 
         Raises
         ------
         FencedError
             If others hold this farmer for dead; nothing was written.
-        ShortageError
-            If the lock or a list cannot be opened at the moment; what was not done is in hand still.
         FarmError
-            If the lock is not to be had, or a list or the journal cannot be read or written.
+            If something is short for long, the lock is not to be had, or a list or the journal cannot be read or written.
         """
         now, begin = self._clock(), time.time()
         patience = min(self._lock_patience, STOP_PATIENCE) if situation.is_stopping else self._lock_patience
@@ -61,11 +68,21 @@ class Visits:
                 self.times.postpone(self._lock_wait.next_pause())
                 return None
             visit = self._exchange(tasks, situation)
+        except ShortageError as error:
+            self._wait_out(error, situation)
+            return None
         except OSError as error:
-            raise farm_error(str(error.filename or self._workdir), error) from error
+            if not is_shortage(error):
+                raise
+            self._wait_out(ShortageError(describe(error, self._workdir)), situation)
+            return None
+        self._shortage.see_success()
         self._note(visit, begin, waited)
         self.times.see_visit(now - waited, has_taken=bool(visit.taken))
         return visit
+
+    def _wait_out(self, error: ShortageError, situation: Situation) -> None:
+        self.times.postpone(self._shortage.see(error, is_busy=situation.busy > 0))
 
     def _exchange(self, tasks: TasksInHand, situation: Situation) -> Visit:
         try:

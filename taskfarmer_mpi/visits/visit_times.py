@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskfarmer_mpi.errors import FarmError, ShortageError, UserError, is_shortage
-from taskfarmer_mpi.farmer.pace import Pace
-from taskfarmer_mpi.farmer.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.visits.pace import Pace
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.locks import REPORT, WorkLock
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ class Situation:
     """Slots that run a task."""
     takes_tasks: bool
     is_stopping: bool
+    is_watching: bool
+    """Whether it takes none, but looks whether the others come to the end of the list."""
     is_dry: bool
     """Whether the list was empty at the last visit."""
 
@@ -79,6 +81,8 @@ class VisitTimes:
             moment = self._last + self._pace.interval
         if tasks.queue:
             moment = min(moment, self._stale_time)
+        if now.is_watching:
+            moment = min(moment, self._last + self._pace.relook)
         if now.free > len(tasks.queue) and now.takes_tasks:
             if not now.is_dry:
                 return self._next

@@ -1,0 +1,44 @@
+"""What a farmer is made of, and for how long it works: frozen values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.runners.shell import Runner
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.journal import Journal
+from taskfarmer_mpi.workdir.locks import LifeLock
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What a farmer works with."""
+
+    farm: Farm
+    """The tasks and where they are worked on."""
+    runner: Runner
+    """How tasks become processes."""
+    pool: Pool
+    """Where they run."""
+    slots: int
+    """How many run at the same time."""
+    journal: Journal
+    """The farmer's own log."""
+    life: LifeLock
+    """Held as long as this farmer lives."""
+    task_lock: LifeLock
+    """Held as long as this farmer, or a process of its tasks, lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a farmer works and waits."""
+
+    lock_patience: float
+    """How long to wait for the lock before giving up [s]."""
+    deadline: float = math.inf
+    """When the farmer will be stopped, on its clock [s]."""
+    task_time: float | None = None
+    """What a task lasts [s]; None to judge by the runs seen so far."""
