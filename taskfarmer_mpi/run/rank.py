@@ -24,6 +24,7 @@ from taskfarmer_mpi.job.startup import Orders
 from taskfarmer_mpi.progress.display import Display
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job
 from taskfarmer_mpi.run.start import Options, Start
+from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
 
@@ -73,14 +74,18 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     ending = Ending(coordinator.end or 0, [])
     if coordinator.is_leader:
         ending = end_job(start.farm, farmer, coordinator, options.lock_patience, born)
-    try:
-        farmer.leave()
-    except (FarmError, OSError) as error:
-        log.error("%s", describe(error, start.farm.workdir.path))
+    _leave(farmer, start.farm)
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
     return Ending(ending.code, ending.lines, coordinator.is_complete)
+
+
+def _leave(farmer: Farmer, farm: Farm) -> None:
+    try:
+        farmer.leave()
+    except (FarmError, OSError) as error:
+        log.error("%s", describe(error, farm.workdir.path))
 
 
 def _come_to_start(start: Start, comm: Comm) -> tuple[Orders, float]:
