@@ -85,10 +85,10 @@ def _work(farm: Farm, farmer: Farmer, coordinator: Coordinator, wall: float) -> 
     """Add up what the farmers of this job did; who left before the end offered its slots only until then."""
     tallies = {coordinator.leader: farmer.tally} | {rank: report.tally for rank, report in coordinator.reports.items()}
     locks = {path.name.removesuffix(".alive") for rank, path in coordinator.ranks.life_paths.items() if rank in tallies}
-    return Work(list(tallies.values()), wall, _offered_time(farm, locks))
+    return Work(list(tallies.values()), wall, offered_time(farm, locks))
 
 
-def _offered_time(farm: Farm, locks: Collection[str]) -> float:
+def offered_time(farm: Farm, locks: Collection[str]) -> float:
     """Return the slot time of the farmers that hold some locks, by their journals [s]."""
     total = 0.0
     for path in all_journals(farm.workdir.farmers):

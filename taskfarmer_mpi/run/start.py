@@ -18,7 +18,7 @@ from taskfarmer_mpi.job import startup
 from taskfarmer_mpi.job.communicator import Comm
 from taskfarmer_mpi.job.startup import Orders
 from taskfarmer_mpi.job.walltime import job_end
-from taskfarmer_mpi.run.summary import tasks
+from taskfarmer_mpi.run.summary import say_resumed, tasks
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.runners.shell import Runner
@@ -217,6 +217,8 @@ class Start:
         log.warning(
             "%s, %d x %d slots, work directory %s", tasks(len(self.farm.catalog)), farmers, slots, self.farm.workdir.path
         )
+        if (resumed := say_resumed(self.farm, self._recovery)) is not None:
+            log.warning("%s", resumed)
         if (crowding := orders.crowding(self._plan.slots)) is not None:
             log.warning("%s", crowding)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))

@@ -10,7 +10,9 @@ from taskfarmer_mpi.common.wording import count_of
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.history.failed_runs import FailureGroup
 from taskfarmer_mpi.upkeep.census import Census
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.upkeep.recovery import Recovery
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import Workdir, read_file
 
 SHOWN = 10
 """How many task IDs a list of them shows."""
@@ -120,6 +122,18 @@ def _where(group: FailureGroup) -> str:
 
 def _quote(workdir: Workdir) -> str:
     return shlex.quote(str(workdir.path))
+
+
+def say_resumed(farm: Farm, recovery: Recovery) -> str | None:
+    """Return where a farm goes on that was begun before; None if this is its first run, or nothing is left."""
+    done = sum((read_file(path) or b"").count(b"\n") for path in (farm.workdir.finished, farm.workdir.failed))
+    left = len(farm.catalog) - done
+    if left <= 0 or not (done or recovery.farmers):
+        return None
+    back = ""
+    if recovery.farmers:
+        back = f", {recovery.tasks} taken back from {count_of(recovery.farmers, 'dead farmer')}"
+    return f"going on: {done} done, {left} left{back}"
 
 
 def tasks(count: int) -> str:

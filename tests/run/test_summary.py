@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 from fakes import Hand, make_farm
-from helpers import Site
+from helpers import Site, Witness, is_alive, settled, wait_for
 
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.history.failed_runs import FailureGroup, group_failures, read_failed_runs
-from taskfarmer_mpi.run.summary import Work, summarize
+from taskfarmer_mpi.report.contents import make_report
+from taskfarmer_mpi.run.ending import offered_time
+from taskfarmer_mpi.run.summary import Work, say_resumed, summarize
 from taskfarmer_mpi.upkeep.census import Census
+from taskfarmer_mpi.upkeep.recovery import Recovery
 from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal_records import encode_record
 
 WORKDIR = Workdir("/somewhere/work")
 NO_SPACE = 'exit code 1, "No space left on device"'
@@ -82,6 +87,22 @@ def test_failures_are_grouped_by_code_and_last_line_whatever_their_numbers(tmp_p
     assert [group.hosts for group in groups] == [["here"]] * 4 + [[]]
 
 
+@pytest.mark.parametrize(
+    ("done", "recovery", "words"),
+    [
+        (0, Recovery(), None),
+        (5, Recovery(), None),
+        (3, Recovery(), "going on: 3 done, 2 left"),
+        (0, Recovery(1, 2), "going on: 0 done, 5 left, 2 taken back from 1 dead farmer"),
+        (2, Recovery(2, 1), "going on: 2 done, 3 left, 1 taken back from 2 dead farmers"),
+    ],
+)
+def test_a_farm_that_goes_on_says_where(tmp_path: Path, done: int, recovery: Recovery, words: str | None) -> None:
+    farm = make_farm(tmp_path, ["true"] * 5)
+    farm.workdir.finished.write_text("".join(f"{task} true\n" for task in range(done)))
+    assert say_resumed(farm, recovery) == words
+
+
 # -- whole farms ----------------------------------------------------------------------------------
 
 
@@ -120,3 +141,38 @@ def test_a_farm_says_which_tasks_failed_why_and_where(site: Site) -> None:
     farm.succeed(60, code=1)
     assert re.search(r'^  12 on node7: exit code 1, "no space for \d+"; see ', farm.stdout, re.MULTILINE)
     assert re.search(r"^  1 on node7: killed by SIGKILL \(out of memory\?\); see ", farm.stdout, re.MULTILINE)
+
+
+def test_a_killed_farmer_is_told_of_when_the_farm_goes_on(site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(20, 0.3)
+    tasklist = site.tasklist(tasks)
+    farm = site.farm("-n", "2", tasklist)
+    wait_for(lambda: (site.path / "tasks_workdir" / "finished").exists(), deadline=30, what="a task is done")
+    farm.kill()
+    farm.wait(30)
+    wait_for(lambda: not [pid for pid in farm.farmers() if is_alive(pid)], deadline=30, what="the farmer is dead")
+    again = site.farm("-n", "8", tasklist)
+    again.succeed(60)
+    assert re.search(r"going on: \d+ done, \d+ left, \d+ taken back from 1 dead farmer$", again.stderr, re.MULTILINE)
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+
+
+def test_summary_and_report_agree_on_how_busy_the_slots_were(site: Site) -> None:
+    farm = site.farm("-n", "2", site.tasklist(["sleep 0.2", "sleep 4"]), ranks=2)
+    farm.succeed(60)
+    share = re.search(r"slots busy (\d+) %", farm.stdout)
+    assert share is not None
+    report = make_report(Workdir(site.path / "tasks_workdir"))
+    assert abs(100 * report.busy_share - int(share[1])) < 5
+
+
+def test_a_rank_that_left_before_the_end_offered_its_slots_only_until_then(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true"])
+    now = time.time()
+    ends = {"f-stays": None, "f-left": now - 90, "f-of-another-job": None}
+    for name, left in ends.items():
+        path = farm.workdir.farmers / f"{name}.{'journal' if left is None else 'closed'}"
+        data = encode_record("farmer", now - 100, {"slots": 4})
+        path.write_bytes(data if left is None else data + encode_record("leave", left, {}))
+    offered = offered_time(farm, ["lock.f-stays", "x_lock.f-left"])
+    assert offered == pytest.approx(4 * 100 + 4 * 10, abs=20)
