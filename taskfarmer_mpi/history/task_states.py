@@ -9,19 +9,17 @@ nobody's hands.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable
 from enum import IntEnum
 from pathlib import Path
 
 from taskfarmer_mpi.history.journal_summary import JournalSummary
-from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, reading
+from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
+from taskfarmer_mpi.workdir.growing_file import GrowingFile
 from taskfarmer_mpi.workdir.journal_reading import all_journals
 from taskfarmer_mpi.workdir.lists import ids_in
 
-_TAIL = 64
-"""By so many bytes it is seen whether a list is still the one that was read."""
 MAX_ID = 2**27
 """IDs beyond this one are not believed: a damaged list must not cost gigabytes."""
 
@@ -38,37 +36,6 @@ class Place(IntEnum):
     FAILED = 4
 
 
-class _Followed:
-    """A list that only grows, unless somebody replaces it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset = 0
-        self._end = b""
-
-    def news(self) -> tuple[bytes, bool]:
-        """Return the whole lines since the last call, and whether the list was replaced and these are all it has."""
-        with reading(self.path):
-            try:
-                fd = open_file(self.path, os.O_RDONLY)
-            except FileNotFoundError:
-                was_there, self._offset, self._end = self._offset > 0, 0, b""
-                return b"", was_there
-            return self._news(fd)
-
-    def _news(self, fd: int) -> tuple[bytes, bool]:
-        with open(fd, "rb") as file:
-            file.seek(self._offset - len(self._end))
-            is_new = file.read(len(self._end)) != self._end
-            if is_new:
-                self._offset = file.seek(0)
-            data = file.read()
-        data = data[: data.rfind(b"\n") + 1]
-        self._offset += len(data)
-        self._end = (data if is_new else self._end + data)[-_TAIL:]
-        return data, is_new
-
-
 class TaskStates:
     """Follows the lists and journals of a work directory: each `look` reads what has come since the last one."""
 
@@ -76,8 +43,8 @@ class TaskStates:
         self._workdir = workdir
         self._recorded = bytearray()
         self._lists = {
-            Place.FINISHED: _Followed(workdir.finished),
-            Place.FAILED: _Followed(workdir.failed),
+            Place.FINISHED: GrowingFile(workdir.finished),
+            Place.FAILED: GrowingFile(workdir.failed),
         }
         self.summaries: dict[str, JournalSummary] = {}
         """What each farmer's journal says, by the farmer's name."""
@@ -161,13 +128,20 @@ class TaskStates:
                 self.troubles.append(f"{path}: a record is not as farmers write them; it does not count")
 
     def _read_outcomes(self) -> None:
-        news = {place: followed.news() for place, followed in self._lists.items()}
-        if any(is_new for _, is_new in news.values()):
+        if not self._mark_news():
             self._recorded = bytearray()
-            self._lists = {place: _Followed(followed.path) for place, followed in self._lists.items()}
-            news = {place: followed.news() for place, followed in self._lists.items()}
-        for place, (data, _) in news.items():
-            _mark(self._recorded, ids_in(data), place, is_stronger=True)
+            self._lists = {place: GrowingFile(followed.path) for place, followed in self._lists.items()}
+            self._mark_news()
+
+    def _mark_news(self) -> bool:
+        """Take in what was recorded; return False if a list is another one than before."""
+        for place, followed in self._lists.items():
+            with reading(followed.path):
+                for lines, is_anew in followed.news():
+                    if is_anew:
+                        return False
+                    _mark(self._recorded, ids_in(lines), place, is_stronger=True)
+        return True
 
 
 def _read_list(path: Path) -> bytes:

@@ -5,62 +5,33 @@ Whoever writes to the directory is counted, farmers of other jobs and plain ones
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from taskfarmer_mpi.progress.rates import Count
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import open_file
+from taskfarmer_mpi.workdir.growing_file import GrowingFile
 from taskfarmer_mpi.workdir.journal_reading import open_journals
 
-_BLOCK = 1024 * 1024
-_TAIL = 64
 JOURNALS_PER_LOOK = 32
 """How many journals one look reads [files]; with a thousand farmers the number of running tasks is some looks old."""
 
 
-class GrowingFile:
+class PatternCounts:
     """Counts patterns in the whole lines of a file that others append to, or replace by a shorter one."""
 
     def __init__(self, path: Path, *patterns: bytes) -> None:
-        self._path = path
+        self._file = GrowingFile(path)
         self._patterns = patterns
-        self._forget()
-
-    def _forget(self) -> None:
-        self.counts = [0] * len(self._patterns)
+        self.counts = [0] * len(patterns)
         """How often each pattern was seen."""
-        self._offset = 0
-        self._identity: tuple[int, int] | None = None
-        self._tail = b""
 
     def advance(self) -> None:
         """Take in what was appended; count anew if the file is another one, or was rewritten."""
-        try:
-            fd = open_file(self._path, os.O_RDONLY)
-        except FileNotFoundError:
-            return self._forget()
-        try:
-            status = os.fstat(fd)
-            identity = (status.st_dev, status.st_ino)
-            if identity != self._identity or os.pread(fd, len(self._tail), self._offset - len(self._tail)) != self._tail:
-                self._forget()
-                self._identity = identity
-            if status.st_size > self._offset:
-                self._read(fd)
-        finally:
-            os.close(fd)
-
-    def _read(self, fd: int) -> None:
-        torn = b""
-        while block := os.pread(fd, _BLOCK, self._offset + len(torn)):
-            lines, newline, torn = (torn + block).rpartition(b"\n")
-            if newline:
-                lines += newline
-                self._offset += len(lines)
-                self._tail = (self._tail + lines)[-_TAIL:] if len(lines) < _TAIL else lines[-_TAIL:]
-                for number, pattern in enumerate(self._patterns):
-                    self.counts[number] += lines.count(pattern)
+        for lines, is_anew in self._file.news():
+            if is_anew:
+                self.counts = [0] * len(self._patterns)
+            for number, pattern in enumerate(self._patterns):
+                self.counts[number] += lines.count(pattern)
 
 
 class Counter:
@@ -68,9 +39,9 @@ class Counter:
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
-        self._finished = GrowingFile(farm.workdir.finished, b"\n")
-        self._failed = GrowingFile(farm.workdir.failed, b"\n")
-        self._journals: dict[Path, GrowingFile] = {}
+        self._finished = PatternCounts(farm.workdir.finished, b"\n")
+        self._failed = PatternCounts(farm.workdir.failed, b"\n")
+        self._journals: dict[Path, PatternCounts] = {}
         self._next = 0
 
     def look(self, *, at_running: bool = True) -> Count:
@@ -91,7 +62,7 @@ class Counter:
     def _advance_journals(self) -> None:
         paths = open_journals(self._farm.workdir.farmers)
         patterns = (b'{"ev":"begin"', b'{"ev":"end"', b'{"ev":"killed"')
-        self._journals = {path: self._journals.get(path) or GrowingFile(path, *patterns) for path in paths}
+        self._journals = {path: self._journals.get(path) or PatternCounts(path, *patterns) for path in paths}
         journals = list(self._journals.values())
         start = self._next % max(1, len(journals))
         for journal in (journals[start:] + journals[:start])[:JOURNALS_PER_LOOK]:

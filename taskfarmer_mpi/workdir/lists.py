@@ -20,6 +20,7 @@ from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, replace_file, share, write_all
+from taskfarmer_mpi.workdir.growing_file import GrowingFile
 
 _BLOCK = 64 * 1024
 _SORTABLE = 1024 * 1024
@@ -234,42 +235,30 @@ class Recorded:
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
-        self._lists = {farm.workdir.finished: _Seen(), farm.workdir.failed: _Seen()}
-        self.flags = bytearray(len(farm.catalog))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lists = [GrowingFile(path) for path in (self._farm.workdir.finished, self._farm.workdir.failed)]
+        self.flags = bytearray(len(self._farm.catalog))
         """1 for each task whose outcome is recorded."""
 
     def advance(self) -> None:
         """Take in what was appended."""
-        if any(seen.is_replaced(path) for path, seen in self._lists.items()):
-            self._lists = {path: _Seen() for path in self._lists}
-            self.flags = bytearray(len(self._farm.catalog))
         self.flags.extend(bytes(len(self._farm.catalog) - len(self.flags)))
-        for path, seen in self._lists.items():
-            for task_id in ids_in(seen.advance(path)):
-                if task_id < len(self.flags):
-                    self.flags[task_id] = 1
+        if not self._flag_news():
+            self._begin()
+            self._flag_news()
 
-
-class _Seen:
-    """How far a list was read, and what it ended with there."""
-
-    _TAIL = 64
-
-    def __init__(self) -> None:
-        self._offset = 0
-        self._end = b""
-
-    def is_replaced(self, path: Path) -> bool:
-        """Whether what was read is not what the file has there now."""
-        return (read_file(path, self._offset - len(self._end), len(self._end)) or b"") != self._end
-
-    def advance(self, path: Path) -> bytes:
-        """Return the whole lines that came since the last call."""
-        data = read_file(path, self._offset) or b""
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        self._end = (self._end + whole)[-self._TAIL :]
-        return whole
+    def _flag_news(self) -> bool:
+        """Take in what came; return False if a list is another one than before."""
+        for followed in self._lists:
+            for lines, is_anew in followed.news():
+                if is_anew:
+                    return False
+                for task_id in ids_in(lines):
+                    if task_id < len(self.flags):
+                        self.flags[task_id] = 1
+        return True
 
 
 def is_plain_farmer_about(farm: Farm) -> bool:

@@ -22,9 +22,10 @@ from helpers import BIN, ROOT, Site, settled, wait_for
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.progress import counting
-from taskfarmer_mpi.progress.counting import Counter, GrowingFile
+from taskfarmer_mpi.progress.counting import Counter, PatternCounts
 from taskfarmer_mpi.progress.display import Display, choose_display
 from taskfarmer_mpi.progress.rates import Count, LineSchedule, RateMeter, format_line, format_rate, format_span
+from taskfarmer_mpi.workdir import growing_file
 
 _QUICK = """\
 import sys
@@ -157,7 +158,7 @@ def test_a_line_does_not_guess_the_end_while_nothing_gets_done() -> None:
 
 def test_only_whole_lines_count_and_each_once(tmp_path: Path) -> None:
     path = tmp_path / "list"
-    file = GrowingFile(path, b"\n")
+    file = PatternCounts(path, b"\n")
     file.advance()
     assert file.counts == [0]
     path.write_bytes(b"0 a\n1 b")
@@ -171,10 +172,10 @@ def test_only_whole_lines_count_and_each_once(tmp_path: Path) -> None:
 
 
 def test_lines_longer_than_a_block_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "_BLOCK", 7)
+    monkeypatch.setattr(growing_file, "_BLOCK", 7)
     path = tmp_path / "list"
     path.write_bytes(b"0 a\n" + b"1 " + 100 * b"b" + b"\n2 c\n3")
-    file = GrowingFile(path, b"\n")
+    file = PatternCounts(path, b"\n")
     file.advance()
     assert file.counts == [3]
 
@@ -183,7 +184,7 @@ def test_lines_longer_than_a_block_count(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_list_that_was_replaced_is_counted_anew(tmp_path: Path, new: bytes) -> None:
     path = tmp_path / "failed"
     path.write_bytes(b"0 a\n1 b\n2 c\n")
-    file = GrowingFile(path, b"\n")
+    file = PatternCounts(path, b"\n")
     file.advance()
     other = tmp_path / "new"
     other.write_bytes(new)
@@ -195,7 +196,7 @@ def test_a_list_that_was_replaced_is_counted_anew(tmp_path: Path, new: bytes) ->
 def test_a_list_that_was_rewritten_in_place_is_counted_anew(tmp_path: Path) -> None:
     path = tmp_path / "failed"
     path.write_bytes(b"0 a\n1 b\n2 c\n")
-    file = GrowingFile(path, b"\n")
+    file = PatternCounts(path, b"\n")
     file.advance()
     path.write_bytes(b"1 b\n22 c\n0 a\n3 d\n")
     file.advance()

@@ -1,0 +1,76 @@
+"""Follows a file that others append to, or replace: each look reads only what has come since the last one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from taskfarmer_mpi.workdir.files import open_file
+
+_BLOCK = 1024 * 1024
+_TAIL = 64
+"""By so many bytes before the end of what was read it is seen whether a file was rewritten in place."""
+
+
+class News(NamedTuple):
+    """Whole lines that came."""
+
+    lines: bytes
+    is_anew: bool
+    """Whether the file is another one than before, so that what was read of it does not count, and this is its beginning."""
+
+
+class GrowingFile:
+    """A file, and how much of it was read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self._offset = 0
+        self._identity: tuple[int, int] | None = None
+        self._tail = b""
+
+    def news(self) -> Iterator[News]:
+        """Yield the whole lines that came since the last call, in blocks; a last line without its end comes later.
+
+        Raises
+        ------
+        OSError
+            If the file is there and cannot be read.
+        """
+        try:
+            fd = open_file(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            if self._identity is not None:
+                self._forget()
+                yield News(b"", is_anew=True)
+            return
+        try:
+            if self._is_another(fd):
+                self._offset, self._tail = 0, b""
+                yield News(b"", is_anew=True)
+            yield from self._blocks(fd)
+        finally:
+            os.close(fd)
+
+    def _is_another(self, fd: int) -> bool:
+        status = os.fstat(fd)
+        before, self._identity = self._identity, (status.st_dev, status.st_ino)
+        if before is None:
+            return False
+        start = self._offset - len(self._tail)
+        return before != self._identity or os.pread(fd, len(self._tail), start) != self._tail
+
+    def _blocks(self, fd: int) -> Iterator[News]:
+        torn = b""
+        while block := os.pread(fd, _BLOCK, self._offset + len(torn)):
+            lines, newline, torn = (torn + block).rpartition(b"\n")
+            if newline:
+                lines += newline
+                self._offset += len(lines)
+                self._tail = (self._tail + lines)[-_TAIL:] if len(lines) < _TAIL else lines[-_TAIL:]
+                yield News(lines, is_anew=False)
