@@ -61,7 +61,7 @@ class Shortage:
         now = self._clock()
         if self._since is None:
             self._since = now
-            log.warning("%s: %s; trying again from time to time", error, self._meanwhile)
+            log.warning("%s; %s; trying again from time to time", error, self._meanwhile)
         if is_busy or not self._alone_since:
             self._alone_since = now
         elif now - self._alone_since > SHORTAGE_PATIENCE:

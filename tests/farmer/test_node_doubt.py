@@ -218,6 +218,7 @@ def test_a_bad_node_does_not_eat_the_list_of_plain_farmers(site: Site) -> None:
     assert len(lists.failed) <= 20
     assert "tasks in a row failed on bad (exit code 3), while good finished others: that farmer took no more" in bad.stdout
     assert f'{len(lists.failed)} on bad: exit code 3, "no disk ' in good.stdout
+    assert '"set aside: ' in (workdir / "timeline.json").read_text()
     report = site.start(*CTL, "report", workdir, "-o", site.path / "report.html")
     report.succeed(60)
     assert "in a row failed on bad" in (site.path / "report.html").read_text()

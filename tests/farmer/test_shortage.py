@@ -37,7 +37,7 @@ def test_a_shortage_is_said_once_and_its_end_too(caplog: pytest.LogCaptureFixtur
     shortage.see_success()
     shortage.see_success()
     assert caplog.messages == [
-        "no more processes: no task is started; trying again from time to time",
+        "no more processes; no task is started; trying again from time to time",
         "going on after a shortage of 40 s",
     ]
 
