@@ -188,6 +188,8 @@ class Farmer:
 
     def _heed_node(self) -> None:
         """Take no more tasks if they fail on this node only; those that run may end."""
+        if not self._doubt.is_serious:
+            return
         self._doubt.look()
         if self._doubt.reason and not self.tally.aside:
             self.tally.aside = self._doubt.reason
@@ -220,13 +222,14 @@ class Farmer:
     # -- the lists --------------------------------------------------------------------------------
 
     def _situation(self) -> Situation:
+        is_aside = bool(self.tally.aside)
         return Situation(
-            free=self._pool.free,
-            busy=self._pool.busy,
-            takes_tasks=self.takes_tasks and self._starter.may_start,
-            is_stopping=self.stop_reason is not None,
-            is_watching=self._is_watching,
-            is_dry=self._is_dry,
+            self._pool.free,
+            self._pool.busy,
+            not is_aside and self._goes_on and self._starter.may_start,
+            self.stop_reason is not None,
+            is_aside and self._is_watching,
+            self._is_dry,
         )
 
     def _plan_visit(self) -> None:

@@ -56,6 +56,11 @@ class NodeDoubt:
             self._failures += 1
 
     @property
+    def is_serious(self) -> bool:
+        """Whether enough tasks in a row have failed for a look at the others."""
+        return self._failures >= ENOUGH
+
+    @property
     def may_start(self) -> bool:
         """Whether a task may be started now."""
         if self._failures >= ENOUGH and self._next_look == -math.inf:

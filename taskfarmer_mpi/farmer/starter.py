@@ -44,6 +44,7 @@ class Starter:
             If it would be the same with the next task, or something is short for long.
         """
         while tasks.queue and self._pool.free and self.may_start:
+            self._journal.flush()  # the end of the run before in this slot
             task, slot = tasks.queue[0], self._pool.next_slot
             try:
                 run = self._start(task)
@@ -52,7 +53,6 @@ class Starter:
                 return
             tasks.queue.popleft()
             self._journal.note_begin(task.id, slot)
-            self._journal.flush()
             self.shortage.see_success()
             self._doubt.see_start()
             yield run

@@ -6,7 +6,7 @@ import logging
 import math
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskfarmer_mpi.errors import FarmError, ShortageError, UserError, is_shortage
 from taskfarmer_mpi.visits.pace import Pace
@@ -19,8 +19,7 @@ _PAUSES = (0.001, 0.05)
 """Shortest and longest pause between two attempts at the lock [s]; it doubles."""
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What decides when a farmer visits the lists."""
 
     free: int

@@ -16,7 +16,7 @@ from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import VERDICT_DELAY
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import close_journal
-from taskfarmer_mpi.workdir.journal_reading import JournalReader
+from taskfarmer_mpi.workdir.journal_reading import JournalReader, read_records
 
 SLOTS = 2
 
@@ -275,3 +275,27 @@ def test_a_farmer_that_is_to_look_again_does_not_sleep_first(tmp_path: Path) -> 
     assert stage.farmer.pause() > 0
     stage.farmer.look_again()
     assert stage.farmer.pause() == 0
+
+
+def test_an_end_is_in_the_journal_before_its_slot_is_used_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 50)
+    reaped: list[int] = []
+    start, reap = stage.pool.start, stage.pool.reap
+
+    def watched_reap() -> list[Run]:
+        runs = reap()
+        reaped.extend(run.task.id for run in runs)
+        return runs
+
+    def watched_start(task: Task, launch: Launch) -> Run | None:
+        records = read_records(stage.hand.journal.path)
+        assert [record["id"] for record in records if record["ev"] == "end"] == reaped
+        return start(task, launch)
+
+    stage.pool.reap, stage.pool.start = watched_reap, watched_start  # type: ignore[method-assign]
+    for _ in range(20):
+        stage.turn(0.05)
+        for task_id in list(stage.pool.running):
+            stage.pool.end(task_id)
+    assert len(reaped) > 30
+    assert stage.farmer.trouble is None
