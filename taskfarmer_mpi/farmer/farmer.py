@@ -205,10 +205,11 @@ class Farmer:
             self.drain(f"a task may take {needed:.3g} s, which is more than the time left")
 
     def _fill(self) -> None:
-        for run in self._starter.fill(self._tasks):
-            self._visits.times.see_start()
-            if run is not None:
-                self._end(run)
+        if self._tasks.queue:
+            for run in self._starter.fill(self._tasks):
+                self._visits.times.see_start()
+                if run is not None:
+                    self._end(run)
         self.journal.flush()
 
     def _give_sign(self) -> None:
