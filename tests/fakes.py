@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from taskfarmer_mpi.job.communicator import Message
@@ -17,6 +17,7 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
+from taskfarmer_mpi.workdir.lists import open_stack
 from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
 
 
@@ -69,7 +70,8 @@ class Hand:
         self.journal.flush()
 
     def die(self) -> None:
-        """Let go of both locks, as the kernel does at death."""
+        """Let go of all locks, as the kernel does at death."""
+        self.journal.abandon()
         self.life.release()
         self.task_lock.release()
 
@@ -128,3 +130,15 @@ class PostComm:
     def leave(self, *, are_all_alive: bool) -> bool:
         """Nothing was started."""
         return are_all_alive
+
+
+def unasked() -> None:
+    """Take a lock that nobody holds for held, as `WorkLock.confirm` does of one that is."""
+
+
+def take_tasks(path: Path, count: int, is_valid: Callable[[Task], bool] = lambda _: True) -> list[Task]:
+    """Take tasks off a stack."""
+    with open_stack(path, is_valid, unasked) as stack:
+        top = stack.peek(lambda _: count, is_valid)
+        stack.cut(top)
+    return top.tasks

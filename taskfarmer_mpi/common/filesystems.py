@@ -41,6 +41,15 @@ class Mount:
         return [option for option in self.options if option in _LOCAL_LOCKS]
 
 
+def is_local(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is on a file system of this node alone, as far as the kernel says; no wrong `yes` is given."""
+    try:
+        mount = mount_of(path)
+    except OSError:
+        return False
+    return mount is not None and mount.is_local
+
+
 def mount_of(path: str | os.PathLike[str]) -> Mount | None:
     """Return the mount that `path` is on; None if the kernel does not say.
 

@@ -48,7 +48,8 @@ class Farmer:
         self._pace = Pace(outfit.slots)
         who = outfit.journal.identity
         neighbours = Neighbours(outfit.journal.path, who, clock)
-        self._visits = Visits(outfit.farm, outfit.journal, outfit.life, self._pace, neighbours, limits.lock_patience, clock)
+        life = (outfit.life, outfit.task_lock)
+        self._visits = Visits(outfit.farm, outfit.journal, life, self._pace, neighbours, limits.lock_patience, clock)
         self._doubt = NodeDoubt(neighbours, who.host, clock)
         self._tasks = TasksInHand()
         self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, self._doubt, clock)
@@ -279,5 +280,6 @@ class Farmer:
                     self.journal.note_run("end", run)
                 self.journal.flush()
         self._tasks.queue.clear()
+        self.journal.abandon()
         for life in self._locks:
             life.release()

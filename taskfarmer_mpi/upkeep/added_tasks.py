@@ -36,7 +36,7 @@ def add_tasks(farm: Farm, texts: Sequence[bytes], origin: Origin) -> range:
     farm.catalog.advance()
     first = len(farm.catalog)
     if texts:
-        append_lines(farm.workdir.tasks_added, encode_added(first, texts, origin))
+        append_lines(farm.workdir.tasks_added, encode_added(first, texts, origin), farm.lock.confirm)
         farm.catalog.advance()
         give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in range(first, len(farm.catalog))])
     return range(first, len(farm.catalog))

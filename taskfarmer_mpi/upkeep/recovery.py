@@ -186,7 +186,7 @@ def _record(farm: Farm, states: list[JournalState], recorded: bytearray) -> None
         ids = {task_id for state in states for task_id, code in state.ended.items() if (code == 0) == is_finished}
         missing = [task_id for task_id in sorted(ids) if not recorded[task_id]]
         if missing:
-            append_tasks(path, [Task(task_id, farm.catalog[task_id]) for task_id in missing])
+            append_tasks(path, [Task(task_id, farm.catalog[task_id]) for task_id in missing], farm.lock.confirm)
         for task_id in missing:
             recorded[task_id] = 1
 

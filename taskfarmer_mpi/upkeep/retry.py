@@ -67,7 +67,7 @@ def retry_tasks(
         scans = [_scan(path, batch) for path in (workdir.finished, workdir.failed)]
         with lock.held(patience):
             journals.advance()
-            moved = _move(workdir, journal, listed, batch - journals.held(), scans)
+            moved = _move(workdir, lock, journal, listed, batch - journals.held(), scans)
         result.tasks += moved
         result.not_ended += sorted(batch - set(moved))
     return result
@@ -107,7 +107,9 @@ def _scan(path: Path, wanted: Collection[int], before: _Scan | None = None) -> _
     return _Scan(path, data, before.places + places)
 
 
-def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int], scans: list[_Scan]) -> list[int]:
+def _move(
+    workdir: Workdir, lock: WorkLock, journal: Journal, listed: int, wanted: set[int], scans: list[_Scan]
+) -> list[int]:
     found: dict[int, Task] = {}
     lists = []
     for before in scans:
@@ -126,8 +128,9 @@ def _move(workdir: Workdir, journal: Journal, listed: int, wanted: set[int], sca
     for task_id in ids:
         _keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
     for path, kept in lists:
+        lock.confirm()
         replace_file(path, kept)
-    put_on_stacks(workdir, listed, found.values())
+    put_on_stacks(workdir, listed, found.values(), lock.confirm)
     journal.note("given", ids=ids)
     journal.sync()
     return ids

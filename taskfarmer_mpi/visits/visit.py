@@ -11,7 +11,7 @@ What is done is out of the farmer's hands at once, so a visit that a shortage cu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskfarmer_mpi.errors import FencedError
@@ -22,10 +22,9 @@ from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.lists import (
     Recorded,
     append_tasks,
-    cut_tasks,
     give_back_tasks,
     is_plain_farmer_about,
-    peek_tasks,
+    open_stack,
 )
 from taskfarmer_mpi.workdir.locks import LifeLock
 
@@ -46,7 +45,7 @@ class Visit:
 class Visitor:
     """One farmer's way to the shared lists; every call is made with the work directory's lock held."""
 
-    def __init__(self, farm: Farm, journal: Journal, life: LifeLock) -> None:
+    def __init__(self, farm: Farm, journal: Journal, life: Sequence[LifeLock]) -> None:
         self._farm = farm
         self._journal = journal
         self._life = life
@@ -71,7 +70,8 @@ class Visitor:
         FarmError
             If a list or the journal cannot be read or written.
         """
-        if not (self._journal.is_own() and self._life.is_held()):
+        # Where a lease was lost and nobody has taken over, the locks are taken again: all of them, or the farmer is fenced.
+        if not (self._journal.is_own() and all(lock.is_held() for lock in self._life)):
             raise FencedError("others declared this farmer dead and took its tasks over")
         self._farm.catalog.advance()
         recorded, back = len(tasks.outcomes), len(tasks.back)
@@ -88,10 +88,11 @@ class Visitor:
     def _record(self, tasks: TasksInHand) -> None:
         failed = [run for run in tasks.outcomes if not run.is_finished]
         if len(failed) < len(tasks.outcomes):
-            append_tasks(self._farm.workdir.finished, [run.task for run in tasks.outcomes if run.is_finished])
+            finished = [run.task for run in tasks.outcomes if run.is_finished]
+            append_tasks(self._farm.workdir.finished, finished, self._farm.lock.confirm)
             tasks.outcomes = failed
         if failed:
-            append_tasks(self._farm.workdir.failed, [run.task for run in failed])
+            append_tasks(self._farm.workdir.failed, [run.task for run in failed], self._farm.lock.confirm)
             tasks.outcomes = []
         self._journal.note("recorded")
 
@@ -112,12 +113,13 @@ class Visitor:
         if self._farm.catalog.listed < len(self._farm.catalog) and self._farm.workdir.added.exists():
             stacks.append(self._farm.workdir.added)
         for path in stacks:
-            top = peek_tasks(path, count, self._is_known)
-            taken = self._without_recorded(top.tasks)
-            if top.tasks:
-                self._journal.note("taken", ids=[task.id for task in taken])
-                self._journal.sync()
-                cut_tasks(path, top)
+            with open_stack(path, self._is_known, self._farm.lock.confirm) as stack:
+                top = stack.peek(count, self._is_known)
+                taken = self._without_recorded(top.tasks)
+                if top.tasks:
+                    self._journal.note("taken", ids=[task.id for task in taken])
+                    self._journal.sync()
+                    stack.cut(top)
             if top.tasks or top.end > 0:
                 return taken, top.end == 0 and path == stacks[-1]
         return [], True

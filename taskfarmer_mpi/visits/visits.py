@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from taskfarmer_mpi.common.shortage import Shortage
@@ -32,7 +32,7 @@ class Visits:
         self,
         farm: Farm,
         journal: Journal,
-        life: LifeLock,
+        life: Sequence[LifeLock],
         pace: Pace,
         neighbours: Neighbours,
         lock_patience: float,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import pwd
 import secrets
@@ -13,6 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, UserError
+
+NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
+"""What `flock` says on a file system that has none; 524 is the kernel's ENOTSUPP, as Cray's DVS returns it."""
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -64,6 +69,24 @@ def make_folder(path: Path) -> None:
         share(fd, path.parent)
     finally:
         os.close(fd)
+
+
+def lock_for_writing(fd: int) -> None:
+    """Lock an open file for as long as it is open, so that what is written when a lease was lost is an error.
+
+    A network file system lets a node that was cut off write to a file after others have taken over, but not through a
+    descriptor whose lock was lost. Where the file system has no locks, the work lock elsewhere has to do.
+
+    Raises
+    ------
+    OSError
+        If another process has the lock, which only a node can that was cut off and came back this moment.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.files import open_file, share, write_all
+from taskfarmer_mpi.workdir.files import lock_for_writing, open_file, share, write_all
 from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, FORMAT, OPEN_SUFFIX, Identity, encode_record
 
 
@@ -22,6 +22,7 @@ class Journal:
         self.path = folder / f"{identity.farmer}.new"
         self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         share(self._fd, folder)
+        lock_for_writing(self._fd)
         self._pending: list[bytes] = []
         self.note("farmer", format=FORMAT, **asdict(identity))
         self.sync()
@@ -79,6 +80,10 @@ class Journal:
         opened = os.fstat(self._fd)
         return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
+    def abandon(self) -> None:
+        """Close the file as it is, as the kernel does at death: others may write to it now."""
+        os.close(self._fd)
+
     def close(self) -> None:
         """Write what is pending and close the file."""
         self.flush()
@@ -94,6 +99,7 @@ def append_record(path: Path, kind: str, **fields: Any) -> None:
     """Add a record to a dead farmer's journal, on disk; only for who holds that farmer's life lock."""
     fd = open_file(path, os.O_WRONLY | os.O_APPEND)
     try:
+        lock_for_writing(fd)
         write_all(fd, b"\n" + encode_record(kind, time.time(), fields))  # its last line may be torn
         os.fdatasync(fd)
     finally:

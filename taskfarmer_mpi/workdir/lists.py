@@ -4,7 +4,9 @@
 the last block and cuts it off, giving tasks back appends them, whatever the length of the list. PyTaskFarmer writes the
 same lines in ascending order; order is only a matter of which task comes first.
 
-Every function here is called with the work directory's lock held, and opens its file anew.
+Every function here is called with the work directory's lock held, and opens its file anew. What is written to is locked
+itself, and the work lock is confirmed after that: so a node that was cut off, and has lost its locks, writes nothing when it
+is back.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, replace_file, share, write_all
+from taskfarmer_mpi.workdir.files import Workdir, lock_for_writing, open_file, read_file, replace_file, share, write_all
 from taskfarmer_mpi.workdir.growing_file import GrowingFile
+
+Confirm = Callable[[], None]
+"""Makes sure that the work lock is still held; see `WorkLock.confirm`."""
 
 _BLOCK = 64 * 1024
 _SORTABLE = 1024 * 1024
@@ -58,9 +63,12 @@ class Top:
 
 
 @contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
+def _opened(path: Path, flags: int, confirm: Confirm) -> Iterator[int]:
+    """Open a list for writing: locked itself, and with the work lock still held once that is so."""
     fd = open_file(path, flags | os.O_RDWR)
     try:
+        lock_for_writing(fd)
+        confirm()
         if flags & os.O_CREAT and os.fstat(fd).st_size == 0:
             share(fd, path.parent)
         yield fd
@@ -68,37 +76,53 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def append_tasks(path: Path, tasks: Iterable[Task]) -> None:
+def append_tasks(path: Path, tasks: Iterable[Task], confirm: Confirm) -> None:
     """Append tasks to a list and bring them to the disk.
 
+    Parameters
+    ----------
+    path
+        The list.
+    tasks
+        What to append.
+    confirm
+        `WorkLock.confirm` of the lock that is held.
+
     Raises
     ------
     FarmError
         If the disk refuses; the list is then as it was.
+    FencedError
+        If the lock was lost; nothing was written.
     """
-    append_lines(path, b"".join(map(encode_task, tasks)))
+    append_lines(path, b"".join(map(encode_task, tasks)), confirm)
 
 
-def append_lines(path: Path, data: bytes) -> None:
+def append_lines(path: Path, data: bytes, confirm: Confirm) -> None:
     """Append lines to a file and bring them to the disk; a torn line that a dead writer left is cut off first.
 
-    Raises
-    ------
-    FarmError
-        If the disk refuses; the list is then as it was.
+    Parameters and errors are those of `append_tasks`.
     """
     try:
-        with _opened(path, os.O_CREAT) as fd:
+        with _opened(path, os.O_CREAT, confirm) as fd:
             end = _repair_end(fd)
             try:
                 os.lseek(fd, end, os.SEEK_SET)
                 write_all(fd, data)
                 os.fdatasync(fd)
-            except OSError:
-                os.ftruncate(fd, end)
+            except OSError as error:
+                _undo(fd, end, path, error)
                 raise
     except OSError as error:
         raise farm_error(f"{path}: cannot write", error) from error
+
+
+def _undo(fd: int, end: int, path: Path, reason: OSError) -> None:
+    """Cut off what a failed append has written; where that cannot be done, only recovery can tell what is there."""
+    try:
+        os.ftruncate(fd, end)  # the descriptor is locked, so it cannot cut what others have written since
+    except OSError:
+        raise FarmError(f"{path}: cannot write: {reason.strerror}; whether lines are there is not known") from reason
 
 
 def _repair_end(fd: int) -> int:
@@ -118,53 +142,98 @@ def _repair_end(fd: int) -> int:
     return end
 
 
-def peek_tasks(path: Path, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
-    """Return the tasks on top of a stack, which stays as it is.
+class Stack:
+    """A stack of tasks, open and locked for the length of a visit."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+
+    def peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
+        """Return the tasks on top of the stack, which stays as it is.
+
+        Parameters
+        ----------
+        count
+            How many tasks to return, told about how many there are.
+        is_valid
+            Whether a task belongs to this work directory.
+
+        Raises
+        ------
+        FarmError
+            If the list cannot be read, or has a line on its top that is no task.
+        """
+        try:
+            return self._peek(count, is_valid)
+        except OSError as error:
+            raise farm_error(f"{self._path}: cannot read", error) from error
+
+    def _peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
+        size = _repair_end(self._fd)
+        start = max(0, size - _BLOCK)
+        block = os.pread(self._fd, size - start, start)
+        lines = max(1, block.count(b"\n"))
+        estimate = round(size * lines / len(block)) if block else 0
+        wanted = min(count(estimate), estimate)
+        while lines <= wanted and start > 0:  # one line more than wanted, as the first may be cut
+            length = min(start, max(_BLOCK, len(block)))
+            start -= length
+            block = os.pread(self._fd, length, start) + block
+            lines = block.count(b"\n")
+        tasks: list[Task] = []
+        end = len(block)
+        while end > 0 and len(tasks) < wanted:
+            begin = block.rfind(b"\n", 0, end - 1) + 1
+            tasks.append(_parse_known(self._path, block[begin : end - 1], is_valid))
+            end = begin
+        return Top(tasks, start + end, estimate - len(tasks))
+
+    def cut(self, top: Top) -> None:
+        """Take the tasks off the stack that `peek` returned.
+
+        Raises
+        ------
+        FarmError
+            If that cannot be done.
+        """
+        try:
+            os.ftruncate(self._fd, top.end)
+        except OSError as error:
+            raise FarmError(f"{self._path}: cannot write: {error.strerror}") from error
+
+
+@contextmanager
+def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -> Iterator[Stack]:
+    """Open a stack for a visit; one that a plain farmer has rewritten is put back in order first, if it is short.
 
     Parameters
     ----------
     path
         The list.
-    count
-        How many tasks to return, told about how many there are.
     is_valid
         Whether a task belongs to this work directory.
+    confirm
+        `WorkLock.confirm` of the lock that is held.
 
     Raises
     ------
     FarmError
-        If the list cannot be read, or has a line on its top that is no task.
+        If it cannot be opened or read.
+    FencedError
+        If the lock was lost.
     """
-    try:
-        if _is_rewritten(path):
-            _restore_order(path, is_valid)
-        with _opened(path, 0) as fd:
-            return _peek(fd, path, count, is_valid)
-    except FileNotFoundError as error:
-        raise FarmError(f"{path}: the list of tasks to do is gone") from error
-    except OSError as error:
-        raise farm_error(f"{path}: cannot read", error) from error
-
-
-def _peek(fd: int, path: Path, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
-    size = _repair_end(fd)
-    start = max(0, size - _BLOCK)
-    block = os.pread(fd, size - start, start)
-    lines = max(1, block.count(b"\n"))
-    estimate = round(size * lines / len(block)) if block else 0
-    wanted = min(count(estimate), estimate)
-    while lines <= wanted and start > 0:  # one line more than wanted, as the first may be cut
-        length = min(start, max(_BLOCK, len(block)))
-        start -= length
-        block = os.pread(fd, length, start) + block
-        lines = block.count(b"\n")
-    tasks: list[Task] = []
-    end = len(block)
-    while end > 0 and len(tasks) < wanted:
-        begin = block.rfind(b"\n", 0, end - 1) + 1
-        tasks.append(_parse_known(path, block[begin : end - 1], is_valid))
-        end = begin
-    return Top(tasks, start + end, estimate - len(tasks))
+    with ExitStack() as opened:
+        try:
+            fd = opened.enter_context(_opened(path, 0, confirm))
+            if _is_rewritten(fd):
+                _restore_order(path, is_valid)
+                fd = opened.enter_context(_opened(path, 0, confirm))
+        except FileNotFoundError as error:
+            raise FarmError(f"{path}: the list of tasks to do is gone") from error
+        except OSError as error:
+            raise farm_error(f"{path}: cannot read", error) from error
+        yield Stack(path, fd)
 
 
 def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> Task:
@@ -174,24 +243,14 @@ def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> T
     return task
 
 
-def cut_tasks(path: Path, top: Top) -> None:
-    """Take the tasks off the stack that `peek_tasks` returned."""
-    try:
-        with _opened(path, 0) as fd:
-            os.ftruncate(fd, top.end)
-    except OSError as error:
-        raise FarmError(f"{path}: cannot write: {error.strerror}") from error
-
-
-def _is_rewritten(path: Path) -> bool:
+def _is_rewritten(fd: int) -> bool:
     """Whether a plain farmer left a short list in ascending order."""
-    with _opened(path, 0) as fd:
-        size = _repair_end(fd)
-        if not 0 < size <= _SORTABLE:
-            return False
-        first = _leading_id(os.pread(fd, 32, 0))
-        tail = os.pread(fd, _BLOCK, max(0, size - _BLOCK))
-        return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
+    size = _repair_end(fd)
+    if not 0 < size <= _SORTABLE:
+        return False
+    first = _leading_id(os.pread(fd, 32, 0))
+    tail = os.pread(fd, _BLOCK, max(0, size - _BLOCK))
+    return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
 
 
 def _restore_order(path: Path, is_valid: Callable[[Task], bool]) -> None:
@@ -209,17 +268,17 @@ def _leading_id(line: bytes) -> int:
 
 def give_back_tasks(farm: Farm, tasks: Iterable[Task]) -> None:
     """Put tasks back on the stacks of a farm, the one with the lowest ID on top."""
-    put_on_stacks(farm.workdir, farm.catalog.listed, tasks)
+    put_on_stacks(farm.workdir, farm.catalog.listed, tasks, farm.lock.confirm)
 
 
-def put_on_stacks(workdir: Workdir, listed: int, tasks: Iterable[Task]) -> None:
+def put_on_stacks(workdir: Workdir, listed: int, tasks: Iterable[Task], confirm: Confirm) -> None:
     """Put tasks back on the stacks of a work directory of whose tasks plain farmers know the first `listed` ones."""
     ordered = sorted(tasks, key=lambda task: task.id, reverse=True)
     added = [task for task in ordered if task.id >= listed]
     if added:
-        append_tasks(workdir.added, added)
+        append_tasks(workdir.added, added, confirm)
     if len(added) < len(ordered):
-        append_tasks(workdir.toprocess, ordered[len(added) :])
+        append_tasks(workdir.toprocess, ordered[len(added) :], confirm)
 
 
 def ids_in(data: bytes) -> Iterator[int]:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout, lock_descriptor
 
-from taskfarmer_mpi.errors import FarmError, LockBusyError, UserError
-from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file
+from taskfarmer_mpi.common.filesystems import is_local
+from taskfarmer_mpi.errors import FarmError, FencedError, LockBusyError, UserError
+from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, open_file, read_file
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ class WorkLock:
         self._holder = holder
         self.is_hurried: Callable[[], bool] = lambda: False
         """Whether there is no time to wait long, since the farmer was told to stop."""
+        self._held: list[int] = []
+        """Descriptors of the lock files that are held."""
+        self._can_be_lost: list[bool] | None = None
+        """For each lock file, whether it is on a file system of several nodes; None as long as nobody asked."""
         mode = lock_mode(workdir.path)
         self._locks = [
             FileLock(
@@ -121,6 +126,26 @@ class WorkLock:
             raise
         return True
 
+    def confirm(self) -> None:
+        """Make sure that the lock is still held: asked when what is to be written is open and locked, before it is written.
+
+        On a file system of this node alone a lock is never lost, and nothing is asked.
+
+        Raises
+        ------
+        FencedError
+            If a node that was cut off, or frozen, has lost it.
+        """
+        if self._can_be_lost is None:
+            self._can_be_lost = [not is_local(path) for path in self.paths]
+        for path, fd, can_be_lost in zip(self.paths, self._held, self._can_be_lost, strict=True):
+            try:
+                if can_be_lost:
+                    os.pwrite(fd, b"\n", os.fstat(fd).st_size)
+                    os.fsync(fd)
+            except OSError as error:
+                raise FencedError(f"{path}: the lock was lost while it was held: {error.strerror}") from error
+
     def release(self) -> None:
         """Give the lock back."""
         self._release(self._locks)
@@ -169,12 +194,13 @@ class WorkLock:
         return "who holds it is not known: a farmer on another node, or a node that died and whose lease runs out"
 
     def _sign(self, fd: int) -> None:
+        self._held.append(fd)
         with suppress(OSError):  # a full disk must not stop anybody from taking the lock
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{self._holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
 
-    @staticmethod
-    def _release(locks: list[FileLock]) -> None:
+    def _release(self, locks: list[FileLock]) -> None:
+        self._held.clear()
         for lock in reversed(locks):
             if lock.is_locked:
                 lock.release()
@@ -191,7 +217,7 @@ def lock_mode(directory: Path) -> int:
 def _lock_advice(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"{path}: cannot lock: {error.strerror}"
-    if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524):
+    if error.errno in NO_LOCKS:
         return (
             f"{path}: this file system has no working flock ({error.strerror}); set SCRATCH to a directory on a shared"
             " file system that has it"

@@ -17,6 +17,7 @@ from taskfarmer_mpi.visits.tasks_in_hand import VERDICT_DELAY
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, read_records
+from taskfarmer_mpi.workdir.locks import LifeLock
 
 SLOTS = 2
 
@@ -212,6 +213,31 @@ def test_a_farmer_that_was_declared_dead_records_nothing_and_kills_its_tasks(tmp
     assert stage.lists()[1:] == ([], [])
     assert stage.pool.busy == 0
     assert stage.farmer.is_idle
+
+
+@pytest.mark.parametrize("name", ["alive", "tasks"])
+def test_a_farmer_that_has_lost_one_of_its_life_locks_records_nothing(tmp_path: Path, name: str) -> None:
+    stage = Stage(tmp_path, 2)
+    stage.turn(0.1)
+    lock = stage.hand.life if name == "alive" else stage.hand.task_lock
+    fcntl.flock(lock.fd, fcntl.LOCK_UN)  # as a file system does whose node was cut off for too long
+    other = LifeLock.seize(lock.path)
+    assert other is not None
+    stage.pool.end(0)
+    stage.turn()
+    assert isinstance(stage.farmer.trouble, FencedError)
+    assert stage.lists()[1:] == ([], [])
+
+
+def test_a_farmer_whose_locks_nobody_took_takes_them_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 2)
+    stage.turn(0.1)
+    for lock in (stage.hand.life, stage.hand.task_lock):
+        fcntl.flock(lock.fd, fcntl.LOCK_UN)
+    stage.pool.end(0)
+    stage.turn()
+    assert stage.farmer.trouble is None
+    assert all(LifeLock.is_taken(lock.path) for lock in (stage.hand.life, stage.hand.task_lock))
 
 
 def test_a_damaged_list_stops_the_farmer_and_leaves_its_outcomes_in_the_journal(tmp_path: Path) -> None:

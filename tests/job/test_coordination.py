@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fakes import Clock, Hand, Post, ids_in, make_farm
+from fakes import Clock, Hand, Post, ids_in, make_farm, take_tasks
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.ranks import DEATH_DELAY
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.lists import cut_tasks, peek_tasks
 from taskfarmer_mpi.workdir.locks import LifeLock
 
 
@@ -134,9 +133,8 @@ def test_a_dead_ranks_tasks_go_back_and_idle_ranks_are_woken(tmp_path: Path) -> 
     job = make_job(tmp_path, 3)
     dead = job.farmers[2]
     farm = dead.hand.farm
-    top = peek_tasks(farm.workdir.toprocess, lambda _: 4, lambda _: True)
-    cut_tasks(farm.workdir.toprocess, top)
-    dead.hand.note("taken", ids=[task.id for task in top.tasks])
+    taken = take_tasks(farm.workdir.toprocess, 4)
+    dead.hand.note("taken", ids=[task.id for task in taken])
     dead.is_idle = False
     job.turn(0.5)
     job.kill(2)
@@ -274,9 +272,8 @@ def test_a_working_leader_has_idle_ranks_run_what_a_dead_farmer_left(tmp_path: P
     job.farmers[0].is_idle = False
     job.turn(0.5)
     other = Hand(farm, "other")
-    top = peek_tasks(farm.workdir.toprocess, lambda _: 3, lambda _: True)
-    cut_tasks(farm.workdir.toprocess, top)
-    other.note("taken", ids=[task.id for task in top.tasks])
+    taken = take_tasks(farm.workdir.toprocess, 3)
+    other.note("taken", ids=[task.id for task in taken])
     other.die()
     job.turn(6.0)
     assert len(ids_in(farm.workdir.toprocess)) == 10

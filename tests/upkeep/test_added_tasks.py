@@ -68,14 +68,16 @@ def test_a_torn_line_is_no_task_yet_and_is_cut_off_by_the_next_addition(tmp_path
     farm.workdir.tasks_added.write_bytes(b"3 added d\n4 added e")
     farm.catalog.advance()
     assert list(farm.catalog) == ["a", "b", "c", "d"]
-    assert add_tasks(farm, [b"f"], Origin.USER) == range(4, 5)
+    with farm.lock.held(5.0):
+        assert add_tasks(farm, [b"f"], Origin.USER) == range(4, 5)
     assert farm.workdir.tasks_added.read_bytes() == b"3 added d\n4 added f\n"
 
 
 def test_added_tasks_go_to_a_stack_of_their_own(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     before = farm.workdir.toprocess.read_bytes()
-    assert add_tasks(farm, [b"d", b"a"], Origin.USER) == range(3, 5)
+    with farm.lock.held(5.0):
+        assert add_tasks(farm, [b"d", b"a"], Origin.USER) == range(3, 5)
     assert farm.workdir.toprocess.read_bytes() == before
     assert farm.workdir.added.read_text() == "4 a\n3 d\n"
     assert [farm.handler[task_id] for task_id in range(5)] == ["a", "b", "c", "d", "a"]
@@ -92,9 +94,11 @@ def test_an_addition_that_was_cut_short_is_completed_by_the_next_start(tmp_path:
 
 def test_appended_lines_and_added_tasks_have_ids_of_their_own(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
-    add_tasks(farm, [b"added"], Origin.USER)
+    with farm.lock.held(5.0):
+        add_tasks(farm, [b"added"], Origin.USER)
     farm = make_farm(tmp_path, [*COMMANDS, "line"])
-    add_tasks(farm, [b"added"], Origin.USER)
+    with farm.lock.held(5.0):
+        add_tasks(farm, [b"added"], Origin.USER)
     farm = make_farm(tmp_path, [*COMMANDS, "line", "line"])
     assert list(farm.catalog) == ["a", "b", "c", "added", "line", "added", "line"]
     assert ids_in(farm.workdir.added) == [3, 4, 5, 6]

@@ -4,13 +4,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from fakes import Hand, ids_in, make_farm
+from fakes import Hand, ids_in, make_farm, take_tasks, unasked
 
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.recovery import Recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journals
-from taskfarmer_mpi.workdir.lists import append_tasks, cut_tasks, peek_tasks
+from taskfarmer_mpi.workdir.lists import append_tasks
 
 COMMANDS = [f"true {i}" for i in range(10)]
 
@@ -20,13 +20,11 @@ def settle(farm: Farm) -> Recovery:
 
 
 def cut(farm: Farm, count: int) -> list[int]:
-    top = peek_tasks(farm.workdir.toprocess, lambda _: count, lambda _: True)
-    cut_tasks(farm.workdir.toprocess, top)
-    return [task.id for task in top.tasks]
+    return [task.id for task in take_tasks(farm.workdir.toprocess, count)]
 
 
 def record(path: Path, farm: Farm, *ids: int) -> None:
-    append_tasks(path, [Task(task_id, farm.catalog[task_id]) for task_id in ids])
+    append_tasks(path, [Task(task_id, farm.catalog[task_id]) for task_id in ids], unasked)
 
 
 def test_tasks_in_a_dead_farmers_hands_go_back_and_their_outcomes_are_recorded(tmp_path: Path) -> None:
@@ -67,6 +65,7 @@ def test_tasks_that_still_run_are_not_given_back(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     hand = Hand(farm, "dead")
     hand.note("taken", ids=cut(farm, 4))
+    hand.journal.abandon()
     hand.life.release()
     recovery = settle(farm)
     assert (recovery.farmers, recovery.tasks) == (0, 0)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from fakes import Hand, ids_in, make_farm
+from fakes import Hand, ids_in, make_farm, unasked
 from helpers import Process, Site, accounted, is_alive, settled, slices, wait_for
 
 from taskfarmer_mpi.cli.commands.stop import _wait_for_end
@@ -28,8 +28,8 @@ def farm_with_outcomes(tmp_path: Path) -> Farm:
     """Return a farm where 0 to 2 failed, 3 and 4 finished, 5 to 7 are to do."""
     farm = make_farm(tmp_path, COMMANDS)
     farm.workdir.toprocess.write_text("".join(f"{i} true {i}\n" for i in (7, 6, 5)))
-    append_tasks(farm.workdir.failed, [Task(i, farm.catalog[i]) for i in range(3)])
-    append_tasks(farm.workdir.finished, [Task(i, farm.catalog[i]) for i in (3, 4)])
+    append_tasks(farm.workdir.failed, [Task(i, farm.catalog[i]) for i in range(3)], unasked)
+    append_tasks(farm.workdir.finished, [Task(i, farm.catalog[i]) for i in (3, 4)], unasked)
     for i in range(5):
         farm.workdir.log(i).write_text(f"first {i}\n")
     return farm
@@ -83,7 +83,7 @@ def test_long_lists_and_journals_are_read_before_others_have_to_wait(
         if farm.lock.is_held:
             assert before is not None
         else:
-            append_tasks(farm.workdir.failed, [Task(5, farm.catalog[5])])  # meanwhile another task fails
+            append_tasks(farm.workdir.failed, [Task(5, farm.catalog[5])], unasked)  # meanwhile another task fails
         return _scan(path, wanted, before)
 
     def advance(journals: OpenJournals) -> None:
@@ -101,7 +101,7 @@ def test_long_lists_and_journals_are_read_before_others_have_to_wait(
 def test_an_older_log_keeps_its_name(tmp_path: Path) -> None:
     farm = farm_with_outcomes(tmp_path)
     retry(farm, [0])
-    append_tasks(farm.workdir.failed, [Task(0, farm.catalog[0])])
+    append_tasks(farm.workdir.failed, [Task(0, farm.catalog[0])], unasked)
     farm.workdir.log(0).write_text("second\n")
     retry(farm, [0])
     assert [(farm.workdir.logs / f"log_0.{i}").read_text() for i in (1, 2)] == ["first 0\n", "second\n"]
@@ -148,7 +148,7 @@ def test_a_list_that_became_shorter_is_read_anew(tmp_path: Path) -> None:
     recorded = Recorded(farm)
     recorded.advance()
     retry(farm, [1])
-    append_tasks(farm.workdir.failed, [Task(5, farm.catalog[5])])
+    append_tasks(farm.workdir.failed, [Task(5, farm.catalog[5])], unasked)
     recorded.advance()
     assert [i for i, flag in enumerate(recorded.flags) if flag] == [0, 2, 3, 4, 5]
 

@@ -1,13 +1,17 @@
 """The stacks of tasks that farmers share."""
 
+import errno
+import fcntl
+import os
 import random
 from pathlib import Path
 
 import pytest
+from fakes import take_tasks, unasked
 
-from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.errors import FarmError, ShortageError
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.workdir.lists import append_tasks, cut_tasks, encode_task, ids_in, parse_task, peek_tasks
+from taskfarmer_mpi.workdir.lists import append_tasks, encode_task, ids_in, open_stack, parse_task
 
 
 def text_of(task_id: int) -> str:
@@ -23,9 +27,7 @@ def write(path: Path, ids: list[int]) -> None:
 
 
 def take(path: Path, count: int) -> list[int]:
-    top = peek_tasks(path, lambda _: count, is_known)
-    cut_tasks(path, top)
-    return [task.id for task in top.tasks]
+    return [task.id for task in take_tasks(path, count, is_known)]
 
 
 def listed(path: Path) -> list[int]:
@@ -79,16 +81,16 @@ def test_a_task_longer_than_a_block_is_taken_whole(tmp_path: Path) -> None:
     texts = {0: "x" * 200_000, 1: "short", 2: "y" * 150_000}
     path.write_bytes(b"".join(encode_task(Task(i, texts[i])) for i in (2, 1, 0)))
     for expected in range(3):
-        top = peek_tasks(path, lambda _: 1, lambda task: texts[task.id] == task.text)
-        cut_tasks(path, top)
-        assert top.tasks == [Task(expected, texts[expected])]
+        taken = take_tasks(path, 1, lambda task: texts[task.id] == task.text)
+        assert taken == [Task(expected, texts[expected])]
 
 
 def test_the_number_of_tasks_is_told_for_short_lists(tmp_path: Path) -> None:
     path = tmp_path / "toprocess"
     write(path, list(range(99, -1, -1)))
     told = []
-    peek_tasks(path, lambda remaining: told.append(remaining) or 0, is_known)  # type: ignore[func-returns-value]
+    with open_stack(path, is_known, unasked) as stack:
+        stack.peek(lambda remaining: told.append(remaining) or 0, is_known)  # type: ignore[func-returns-value]
     assert told == [100]
 
 
@@ -104,14 +106,14 @@ def test_a_torn_last_line_is_cut_off_and_not_read_as_another_number(tmp_path: Pa
 def test_appending_after_a_torn_line_replaces_it(tmp_path: Path) -> None:
     path = tmp_path / "finished"
     path.write_bytes(b"3 command 3\n1")
-    append_tasks(path, [Task(7, "command 7")])
+    append_tasks(path, [Task(7, "command 7")], unasked)
     assert path.read_bytes() == b"3 command 3\n7 command 7\n"
 
 
 def test_a_file_that_is_one_torn_line_becomes_empty(tmp_path: Path) -> None:
     path = tmp_path / "finished"
     path.write_bytes(b"1" * 200_000)
-    append_tasks(path, [Task(7, "a")])
+    append_tasks(path, [Task(7, "a")], unasked)
     assert path.read_bytes() == b"7 a\n"
 
 
@@ -129,7 +131,7 @@ def test_a_link_in_place_of_a_list_is_not_followed(tmp_path: Path) -> None:
     victim.write_bytes(b"precious")
     (tmp_path / "finished").symlink_to(victim)
     with pytest.raises(FarmError):
-        append_tasks(tmp_path / "finished", [Task(1, "a")])
+        append_tasks(tmp_path / "finished", [Task(1, "a")], unasked)
     assert victim.read_bytes() == b"precious"
 
 
@@ -142,7 +144,7 @@ def test_any_mixture_of_taking_and_giving_back_keeps_every_task(tmp_path: Path) 
         if held and rng.random() < 0.5:
             rng.shuffle(held)
             back = [held.pop() for _ in range(rng.randint(1, len(held)))]
-            append_tasks(path, [Task(i, text_of(i)) for i in back])
+            append_tasks(path, [Task(i, text_of(i)) for i in back], unasked)
         else:
             held += take(path, rng.randrange(40))
         if rng.random() < 0.1:
@@ -152,3 +154,69 @@ def test_any_mixture_of_taking_and_giving_back_keeps_every_task(tmp_path: Path) 
 
 def test_ids_are_found_in_whole_lines_only() -> None:
     assert list(ids_in(b"1 a\n22 1 b\nx 5\n3 c\n4 d")) == [1, 22, 3]
+
+
+class LostError(Exception):
+    """The work lock was lost."""
+
+
+def _lose() -> None:
+    raise LostError
+
+
+def test_a_list_is_not_changed_once_the_work_lock_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "toprocess"
+    path.write_bytes(encode_task(Task(2, text_of(2))) + b"1 torn")
+    with pytest.raises(LostError):
+        append_tasks(path, [Task(7, "a")], _lose)
+    with pytest.raises(LostError):
+        open_stack(path, is_known, _lose).__enter__()
+    assert path.read_bytes() == encode_task(Task(2, text_of(2))) + b"1 torn"
+
+
+def test_a_list_is_locked_before_the_work_lock_is_confirmed_and_written_after_that(tmp_path: Path) -> None:
+    path = tmp_path / "finished"
+    write(path, [1])
+    seen = []
+
+    def confirm() -> None:
+        with path.open("r+b") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        seen.append(path.read_bytes())
+
+    append_tasks(path, [Task(7, "a")], confirm)
+    assert seen == [b"1 command 1\n"]
+    assert path.read_bytes() == b"1 command 1\n7 a\n"
+
+
+def test_a_list_that_another_process_writes_to_is_tried_again_later(tmp_path: Path) -> None:
+    path = tmp_path / "finished"
+    write(path, [1])
+    with path.open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ShortageError):
+            append_tasks(path, [Task(7, "a")], unasked)
+    assert listed(path) == [1]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
+def test_where_the_lists_file_system_has_no_locks_the_work_lock_has_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    append_tasks(tmp_path / "finished", [Task(7, "a")], unasked)
+    assert listed(tmp_path / "finished") == [7]
+
+
+def test_an_append_that_cannot_be_undone_is_left_to_recovery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "lost")
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    with pytest.raises(FarmError, match="not known") as caught:
+        append_tasks(tmp_path / "finished", [Task(7, "a")], unasked)
+    assert not isinstance(caught.value, ShortageError)  # which would be tried again, and could write the lines twice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from helpers import MPIEXEC, Process, Site, Witness, settled, wait_for
+
+from taskfarmer_mpi.errors import FencedError
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import WorkLock
 
 
 def _only_line(process: Process) -> str:
@@ -195,3 +200,32 @@ def test_a_list_that_turns_into_a_link_during_work_is_not_followed(site: Site, v
     site.farm("-n", "4", tasklist).succeed(60)
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert witness.overlaps() == []
+
+
+def _lock(tmp_path: Path) -> WorkLock:
+    workdir = Workdir(tmp_path / "w")
+    workdir.create()
+    return WorkLock(workdir, [workdir.path / "lock"], "a test")
+
+
+def test_a_lock_that_its_file_system_took_away_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    lock = _lock(tmp_path)
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _path: False)
+    with lock.held(5.0):
+        lock.confirm()
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(FencedError, match="lock: the lock was lost"):
+            lock.confirm()
+
+
+def test_a_lock_of_one_node_is_confirmed_without_a_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = _lock(tmp_path)
+    with lock.held(5.0):
+        lock.confirm()
+        monkeypatch.setattr(os, "pwrite", None)
+        monkeypatch.setattr(os, "fsync", None)
+        lock.confirm()
+        lock.confirm()
