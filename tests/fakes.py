@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from taskfarmer_mpi.job.communicator import Message
+from taskfarmer_mpi.rendezvous.communicator import Message
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.tasklists.lines import ListTaskList
 from taskfarmer_mpi.tasklists.task import Run, Task
@@ -116,10 +117,13 @@ class PostComm:
         self.rank = rank
         self.size = len(post.boxes)
 
-    def send(self, dest: int, kind: str, content: object = None) -> None:
-        """Put a message into a rank's box."""
-        self._post.log.append((self.rank, dest, kind))
-        self._post.boxes[dest].append((self.rank, kind, content))
+    def send(self, dest: int | None, kind: str, content: object = None) -> None:
+        """Put a message into a rank's box, or into all others."""
+        content = copy.deepcopy(content)
+        for rank in range(self.size) if dest is None else [dest]:
+            if rank != self.rank:
+                self._post.log.append((self.rank, rank, kind))
+                self._post.boxes[rank].append((self.rank, kind, content))
 
     def receive(self) -> Iterator[Message]:
         """Yield what is in this rank's box."""
@@ -127,9 +131,8 @@ class PostComm:
         while box:
             yield box.popleft()
 
-    def leave(self, *, are_all_alive: bool) -> bool:
+    def leave(self) -> None:
         """Nothing was started."""
-        return are_all_alive
 
 
 def unasked() -> None:

@@ -6,7 +6,9 @@ Every claim is about values gathered on all ranks, so a failure on one is a fail
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +20,17 @@ from fakes import make_farm
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.tally import Tally
-from taskfarmer_mpi.job import startup
-from taskfarmer_mpi.job.communicator import MpiComm, connect
+from taskfarmer_mpi.job.board import Board, board_path, make_board
 from taskfarmer_mpi.job.coordination import Coordinator
-from taskfarmer_mpi.job.startup import Orders
+from taskfarmer_mpi.job.leader_duties import LeaderDuties
+from taskfarmer_mpi.rendezvous import startup
+from taskfarmer_mpi.rendezvous.exchange import DismissedError
+from taskfarmer_mpi.rendezvous.frames import Frames
+from taskfarmer_mpi.rendezvous.mpi_comm import MpiComm
+from taskfarmer_mpi.rendezvous.mpi_library import start_mpi
+from taskfarmer_mpi.rendezvous.mpi_process import Relay
+from taskfarmer_mpi.rendezvous.patience import Patience
+from taskfarmer_mpi.rendezvous.startup import Limits, Orders
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
@@ -38,10 +47,21 @@ class World:
     def __init__(self) -> None:
         from mpi4py import MPI
 
-        self._world = MPI.COMM_WORLD
-        self.comm = MpiComm()
-        self.rank = self.comm.rank
-        self.size = self.comm.size
+        self._world = MPI.COMM_WORLD.Dup()
+        self._ends = socket.socketpair()
+        own, other = map(Frames, self._ends)
+        self._relay = threading.Thread(target=Relay(start_mpi(), other).run, daemon=True)
+        self._relay.start()
+        while (word := next(own.take(), None)) is None:
+            own.wait(PATIENCE)
+        _, self.rank, self.size = word
+        self.comm = MpiComm(own, self.rank, self.size)
+
+    def close(self) -> None:
+        """Let the relay go, which is a process of its own where farmers work."""
+        self._ends[0].close()
+        self._relay.join(PATIENCE)
+        self._ends[1].close()
 
     def gather(self, value: object) -> list[Any]:
         """Return every rank's value on all ranks."""
@@ -71,9 +91,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> Iterator[World]:
     """Return all ranks."""
-    return World()
+    world = World()
+    yield world
+    world.close()
 
 
 @pytest.fixture(autouse=True)
@@ -133,8 +155,6 @@ def test_sending_does_not_wait_for_the_receiver(world: World) -> None:
 def test_each_rank_knows_its_place(world: World) -> None:
     assert world.gather(world.rank) == list(range(world.size))
     assert set(world.gather(world.size)) == {world.size}
-    comm, warning = connect("on", {})
-    assert set(world.gather((comm.size, warning))) == {(world.size, None)}
 
 
 # -- the start --------------------------------------------------------------------------------------
@@ -150,9 +170,9 @@ def _start_together(world: World, lock: WorkLock) -> Orders | str:
     own = startup.hello(f"farmer-{world.rank}")
     try:
         if world.rank == 0:
-            return startup.lead_startup(world.comm, own, lock, "plan", PATIENCE)
-        return startup.follow_startup(world.comm, own, lambda _plan: lock, PATIENCE)[0]
-    except startup.DismissedError:
+            return startup.lead_startup(world.comm, own, lock, "plan", Limits(PATIENCE, PATIENCE))
+        return startup.follow_startup(world.comm, own, lambda _plan: lock, Patience(PATIENCE))[0]
+    except DismissedError:
         return "dismissed"
     except UserError as error:
         startup.refuse(world.comm, error)
@@ -178,10 +198,10 @@ def test_clocks_of_one_machine_agree(world: World, shared: Path) -> None:
     lock = _work_lock(shared)
     own = startup.hello(f"farmer-{world.rank}")
     if world.rank == 0:
-        startup.lead_startup(world.comm, own, lock, "plan", PATIENCE)
+        startup.lead_startup(world.comm, own, lock, "plan", Limits(PATIENCE, PATIENCE))
         offset = 0.0
     else:
-        _, offset = startup.follow_startup(world.comm, own, lambda _plan: lock, PATIENCE)
+        _, offset = startup.follow_startup(world.comm, own, lambda _plan: lock, Patience(PATIENCE))
     assert max(map(abs, world.gather(offset))) < 0.25
 
 
@@ -220,11 +240,11 @@ def test_nobody_starts_if_a_rank_cannot_prepare_itself(world: World, shared: Pat
     own = startup.hello(f"farmer-{world.rank}")
     try:
         if world.rank == 0:
-            startup.lead_startup(world.comm, own, lock, "plan", PATIENCE)
+            startup.lead_startup(world.comm, own, lock, "plan", Limits(PATIENCE, PATIENCE))
         else:
-            startup.follow_startup(world.comm, own, refuse if world.rank == 1 else lambda _plan: lock, PATIENCE)
+            startup.follow_startup(world.comm, own, refuse if world.rank == 1 else lambda _plan: lock, Patience(PATIENCE))
         answer = "started"
-    except startup.DismissedError:
+    except DismissedError:
         answer = "dismissed"
     except UserError as error:
         startup.refuse(world.comm, error)
@@ -267,10 +287,18 @@ class _Farmer:
 
 def _coordinator(world: World, farm: Farm, farmer: _Farmer) -> Coordinator:
     """Return this rank's coordinator, once each rank has its life lock."""
-    paths = {rank: farm.workdir.path / f"life-{rank}" for rank in range(world.size)}
+    farmers = {rank: f"farmer-{rank}" for rank in range(world.size)}
+    paths = {rank: farm.lock.life_path(name, "alive") for rank, name in farmers.items()}
     LifeLock.create(paths[world.rank], 0o600)  # held to the end of the process
+    if world.rank == 0:
+        make_board(farm.workdir, farmers)
     world.gather(None)
-    return Coordinator(comm=world.comm, farm=farm, farmer=cast(Farmer, farmer), life_paths=paths, patience=PATIENCE)
+    return Coordinator(
+        channel=Board(board_path(farm.workdir, farmers), world.rank),
+        farmer=cast(Farmer, farmer),
+        duties=LeaderDuties(farm, cast(Farmer, farmer), PATIENCE),
+        life_paths=paths,
+    )
 
 
 def _shared_farm(world: World, shared: Path) -> Farm:
@@ -299,4 +327,4 @@ def test_a_stop_of_one_rank_reaches_all_and_the_leader_hears_of_it(origin: str, 
     assert world.gather((farmer.stop_reason, farmer.stops)) == [("SIGUSR1", 1)] * world.size
     assert world.gather(coordinator.end) == [0] + [75] * (world.size - 1)
     assert world.gather(sorted(coordinator.reports)) == [list(range(1, world.size))] + [[]] * (world.size - 1)
-    assert all(world.gather(coordinator.is_complete))
+    assert world.gather(sorted(coordinator.ranks.dead)) == [[]] * world.size

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # as in typing, which a user's file may stand before unti
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_USAGE = 2
+EXIT_USAGE, EXIT_LEFT = 2, 75
 EXIT_BUG = 70
 """An error of this program, shown with a traceback (EX_SOFTWARE of sysexits.h)."""
 

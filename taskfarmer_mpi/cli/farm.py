@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.cli.arguments import check_directory
-from taskfarmer_mpi.cli.entry import EXIT_BUG, EXIT_USAGE
+from taskfarmer_mpi.cli.entry import EXIT_BUG, EXIT_LEFT, EXIT_USAGE
 from taskfarmer_mpi.cli.options import parse_arguments
 from taskfarmer_mpi.cli.streams import say
 from taskfarmer_mpi.errors import FarmError, UserError
@@ -18,35 +18,34 @@ if TYPE_CHECKING:
     import argparse
 
     from taskfarmer_mpi.common.signals import SignalReceiver
-    from taskfarmer_mpi.job.communicator import Comm
+    from taskfarmer_mpi.rendezvous.communicator import Comm
     from taskfarmer_mpi.run.ending import Ending
     from taskfarmer_mpi.run.start import Options
     from taskfarmer_mpi.runners.registry import Definition
 
 
 def run(argv: Sequence[str]) -> int:
-    """Work until the job is over; return the exit code, unless MPI is to be left without its exit handlers."""
+    """Work until the job is over; return the exit code."""
     arguments = parse_arguments(argv)
 
     from taskfarmer_mpi.common.signals import STOP_SIGNALS, SignalReceiver
-    from taskfarmer_mpi.job.communicator import connect
+    from taskfarmer_mpi.rendezvous.communicator import StoppedError
+    from taskfarmer_mpi.rendezvous.connection import connect
 
-    try:
-        check_directory()
-        comm, warning = connect(arguments.mpi)
-    except UserError as error:
-        _complain(error)
-        return EXIT_USAGE
-    set_up_logging(arguments.verbose, comm.rank, comm.size, warning)
     with SignalReceiver() as receiver:
+        try:
+            check_directory()
+            comm, warning = connect(arguments.mpi, patience=arguments.mpi_timeout, is_hurried=lambda: bool(receiver.stops))
+        except (UserError, StoppedError) as error:
+            _complain(error)
+            return EXIT_USAGE if isinstance(error, UserError) else EXIT_LEFT
+        set_up_logging(arguments.verbose, comm.rank, comm.size, warning)
         ending = _work(arguments, comm, receiver)
         say(*ending.lines)
-        is_in_order = comm.leave(are_all_alive=ending.are_all_alive)
+        comm.leave()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes now must not change the exit code
     say(to="stderr")
-    if not is_in_order:
-        os._exit(ending.code)  # MPI's exit handlers may wait for dead ranks
-    return ending.code  # mpiexec takes a rank that leaves without them for a failed one, and kills the others
+    return ending.code
 
 
 def set_up_logging(verbosity: int, rank: int, size: int, warning: str | None) -> None:
@@ -61,8 +60,8 @@ def set_up_logging(verbosity: int, rank: int, size: int, warning: str | None) ->
 
 
 def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -> Ending:
-    from taskfarmer_mpi.job.startup import refuse
-    from taskfarmer_mpi.run.ending import EXIT_LEFT, Ending
+    from taskfarmer_mpi.rendezvous.startup import refuse
+    from taskfarmer_mpi.run.ending import Ending
     from taskfarmer_mpi.run.rank import run_rank
 
     try:
@@ -74,12 +73,12 @@ def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -
         return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
     except FarmError as error:
         _complain(error)
-        return Ending(EXIT_LEFT, [], are_all_alive=False)
+        return Ending(EXIT_LEFT, [])
     except Exception:
         import traceback
 
         say(traceback.format_exc().rstrip(), to="stderr")
-        return Ending(EXIT_BUG, [], are_all_alive=False)
+        return Ending(EXIT_BUG, [])
 
 
 def read_options(arguments: argparse.Namespace) -> Options:
@@ -94,6 +93,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
         grace=arguments.grace,
         task_time=arguments.task_time,
         lock_patience=arguments.lock_timeout,
+        mpi_patience=arguments.mpi_timeout,
         reclaim=arguments.reclaim,
         monitors=_find_monitors(arguments.monitors),
         progress=choose_display(arguments.progress, sys.stderr, os.environ),

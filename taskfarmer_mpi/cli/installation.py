@@ -14,13 +14,13 @@ from pathlib import Path
 
 import taskfarmer_mpi
 from taskfarmer_mpi.common.programs import Ask, AskError, ask
-from taskfarmer_mpi.job.communicator import MpiDescription
-from taskfarmer_mpi.job.launcher import SRUN, interface_of, launcher_of, started_ranks
 from taskfarmer_mpi.job.walltime import parse_end
+from taskfarmer_mpi.rendezvous.launcher import SRUN, interface_of, launcher_of, started_ranks
+from taskfarmer_mpi.rendezvous.mpi_library import MpiDescription
 
 _DESCRIBE = """\
 import dataclasses, json
-from taskfarmer_mpi.job.communicator import describe_mpi
+from taskfarmer_mpi.rendezvous.mpi_library import describe_mpi
 print("MPI:" + json.dumps(dataclasses.asdict(describe_mpi())))
 """
 

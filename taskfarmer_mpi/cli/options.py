@@ -13,6 +13,7 @@ from taskfarmer_mpi.cli.parsing import Parser
 from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
 
 DEFAULT_LOCK_TIMEOUT = 600.0
+DEFAULT_MPI_TIMEOUT = 120.0
 DEFAULT_GRACE = 15.0
 DEFAULT_LEAVE_DELAY = 30.0
 
@@ -106,7 +107,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=seconds,
         const=DEFAULT_LEAVE_DELAY,
-        help="under srun, have a rank end and give its node back when it had nothing to do for this time (default: 30)",
+        help="have a rank end, and under srun give its node back, when it had nothing to do for this time (default: 30)",
     )
     group.add_argument(
         "--lock-timeout",
@@ -114,6 +115,13 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=DEFAULT_LOCK_TIMEOUT,
         help="give up if others hold the lock for this time (default: 600)",
+    )
+    group.add_argument(
+        "--mpi-timeout",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_MPI_TIMEOUT,
+        help="go on without the ranks that have not come up within this time (default: 120)",
     )
 
 

@@ -7,10 +7,11 @@ It asks for short turns, not for more CPU time. Tasks do not inherit this. (sche
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import struct
+
+from taskfarmer_mpi.common.c_library import system_call
 
 TURN = 100_000
 """Length of a turn [ns]; the shortest that the kernel accepts."""
@@ -29,4 +30,4 @@ def ask_for_short_turns() -> bool:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, TURN, 0, 0)
-    return bool(ctypes.CDLL(None).syscall(number, 0, attributes, 0) == 0)
+    return system_call(number, 0, attributes, 0) == 0

@@ -12,10 +12,7 @@ STOP_SIGNALS = (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
 
 
 class SignalReceiver:
-    """Records signals while it is entered, and lets a loop sleep until one comes.
-
-    Enter it after MPI is started: MPICH installs a handler for SIGUSR1 of its own.
-    """
+    """Records signals while it is entered, and lets a loop sleep until one comes."""
 
     def __init__(self) -> None:
         self.stops: list[signal.Signals] = []

@@ -1,7 +1,7 @@
-"""The ranks of one MPI job, and the scheduler that runs it.
+"""The ranks of one job while they work, and the scheduler that runs it.
 
-MPI carries what the file system cannot do as well: that ranks find each other, stops, the proof that the lock
-excludes. It never carries tasks or outcomes, and never says who is alive.
+Ranks leave each other messages as names of files on a board in the work directory: stops, "I have no work left", "the job is
+over". These never carry tasks or outcomes, and never say who is alive.
 
-Begin with `startup` (the ranks come together), then `coordination` (who leads, when all are done).
+Begin with `coordination` (who leads, when all are done), then `board` and `messages`.
 """

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from taskfarmer_mpi.common.programs import AskError
-from taskfarmer_mpi.job.launcher import may_leave_early
 from taskfarmer_mpi.job.ranks import Ranks
 from taskfarmer_mpi.job.slurm import give_nodes_back
+from taskfarmer_mpi.rendezvous.launcher import SRUN, launcher_of
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,24 @@ class EarlyLeave:
         self._pause = REQUEST_INTERVAL
         self._worker: threading.Thread | None = None
 
+    def step(self, *, is_leader: bool, is_free: bool) -> bool:
+        """Do this rank's part; return whether it is time to ask the leader to let it go.
+
+        Parameters
+        ----------
+        is_leader
+            Whether this rank leads: then it sees to the nodes of those that left.
+        is_free
+            Whether it has nothing to do, and no trouble.
+        """
+        if is_leader:
+            self.return_nodes()
+        elif is_free:
+            return self.is_time_to_ask()
+        else:
+            self.be_busy()
+        return False
+
     def be_busy(self) -> None:
         """Begin to count anew: this rank has something to do, or another leader."""
         self._idle_since = None
@@ -142,7 +160,7 @@ class EarlyLeave:
 
 
 def plan_early_leave(ranks: Ranks, delay: float, hosts: dict[int, str], environ: Mapping[str, str]) -> EarlyLeave | None:
-    """Return how ranks leave early; None if there is one only, or the launcher would kill the others.
+    """Return how ranks leave early; None if there is one only.
 
     Parameters
     ----------
@@ -153,12 +171,15 @@ def plan_early_leave(ranks: Ranks, delay: float, hosts: dict[int, str], environ:
     hosts
         The node of each rank.
     environ
-        The environment, which says what launched this rank.
+        The environment, which says in which step of which Slurm job the ranks are, if in one at all.
     """
     if len(ranks.present) == 1:
         return None
-    if not may_leave_early(environ):
-        if ranks.rank == ranks.leader:
-            log.warning("--leave-early has no effect: the others live on only where srun --mpi=pmi2 started them")
-        return None
-    return EarlyLeave(ranks, Step(environ.get("SLURM_JOB_ID", ""), environ.get("SLURM_STEP_ID", ""), hosts), delay)
+    step = Step(environ.get("SLURM_JOB_ID", ""), environ.get("SLURM_STEP_ID", ""), hosts)
+    give_back = give_nodes_back if launcher_of(environ) == SRUN else _keep_nodes
+    return EarlyLeave(ranks, step, delay, give_back=give_back)
+
+
+def _keep_nodes(_job: str, _step: str, _nodes: set[str]) -> list[str]:
+    """Return no node: whoever started the ranks needs them all, or takes none back."""
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,12 @@ class Ranks:
     def is_suspect(self, rank: int) -> bool:
         """Whether a rank was without its life lock when it was last looked at."""
         return rank in self._suspected
+
+    def is_last(self) -> bool:
+        """Whether no other rank lives; to be asked once this one's own life lock is gone."""
+        os.close(os.open(self.life_paths[self.rank].parent, os.O_RDONLY | os.O_DIRECTORY))  # NFS forgets what it knew
+        first = sorted(self.life_paths, key=lambda rank: (rank <= self.rank, rank))  # not all ranks ask rank 0 first
+        return not any(self.holds_life(rank) for rank in first if rank != self.rank)
 
     def holds_life(self, rank: int) -> bool:
         """Whether a rank has its life lock, as far as that can be known."""

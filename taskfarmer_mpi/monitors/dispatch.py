@@ -57,7 +57,10 @@ def find_monitor(name: str) -> Definition:
 class HasRecovery(Protocol):
     """What knows of recoveries."""
 
-    recovery: Recovery
+    @property
+    def recovery(self) -> Recovery:
+        """What the last look at the other farmers brought."""
+        ...
 
 
 class Dispatcher:

@@ -35,7 +35,6 @@ class Ending:
     code: int
     lines: list[str]
     """What to print; nothing on ranks that do not lead."""
-    are_all_alive: bool = True
 
 
 def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience: float, born: float) -> Ending:

@@ -16,12 +16,14 @@ from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
 from taskfarmer_mpi.common.signals import SignalReceiver
 from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.job import startup
-from taskfarmer_mpi.job.communicator import Comm
+from taskfarmer_mpi.job.board import Board, NoChannel, board_path, remove_board
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.early_leave import plan_early_leave
-from taskfarmer_mpi.job.startup import Orders
+from taskfarmer_mpi.job.leader_duties import LeaderDuties
 from taskfarmer_mpi.progress.display import Display
+from taskfarmer_mpi.rendezvous.communicator import Comm, SerialComm
+from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
+from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job
 from taskfarmer_mpi.run.start import Options, Start
 from taskfarmer_mpi.workdir.farm import Farm
@@ -54,11 +56,11 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     """
     born = time.monotonic()
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{secrets.token_hex(3)}"
-    start = Start(options, comm, environ, name, lambda: bool(receiver.stops))
     try:
-        orders, offset = _come_to_start(start, comm)
-    except startup.DismissedError:
+        start, orders, offset = _come_to_start(options, comm, environ, name, receiver)
+    except DismissedError:
         return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
+    comm.leave()
     try:
         limit = _time_limit(options, orders, offset, born)
         farmer = start.farmer(orders, offset, limit.moment)
@@ -66,7 +68,7 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         raise FarmError(f"cannot start a farmer: {describe(error, start.farm.workdir.path)}") from error
     start.lock.is_hurried = lambda: bool(receiver.stops) or farmer.stop_reason is not None
     ask_for_short_turns()
-    coordinator = _make_coordinator(start, farmer, comm, orders, environ)
+    coordinator = _make_coordinator(start, farmer, orders, environ)
     with closing(Display(start.farm, options.progress)) as display:
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.dispatcher] if start.dispatcher is not None else []
@@ -78,7 +80,9 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
-    return Ending(ending.code, ending.lines, coordinator.is_complete)
+    if len(orders.farmers) > 1 and coordinator.ranks.is_last():
+        remove_board(board_path(start.farm.workdir, orders.farmers))
+    return ending
 
 
 def _leave(farmer: Farmer, farm: Farm) -> None:
@@ -88,25 +92,36 @@ def _leave(farmer: Farmer, farm: Farm) -> None:
         log.error("%s", describe(error, farm.workdir.path))
 
 
-def _come_to_start(start: Start, comm: Comm) -> tuple[Orders, float]:
-    """Return rank 0's orders, and what to add to this node's clock to get rank 0's [s]."""
+def _come_to_start(
+    options: Options, comm: Comm, environ: Mapping[str, str], name: str, receiver: SignalReceiver
+) -> tuple[Start, Orders, float]:
+    """Return a rank at the start, its orders, and what to add to this node's clock to get that of the rank that leads [s].
+
+    A rank of which rank 0 takes no notice works as an independent farmer.
+    """
+    start = Start(options, comm, environ, name, lambda: bool(receiver.stops))
     try:
-        return start.lead() if comm.rank == 0 else start.follow()
+        return start, *(start.lead() if comm.rank == 0 else start.follow())
+    except SilenceError as error:
+        if receiver.stops:
+            raise
+        log.warning("%s: it works as an independent farmer", error)
+        start.retreat()
+        return _come_to_start(options, SerialComm(), environ, name, receiver)
     except UserError:
         raise
     except (FarmError, OSError) as error:
         raise (FarmError if comm.rank else UserError)(describe(error, "the work directory")) from error
 
 
-def _make_coordinator(start: Start, farmer: Farmer, comm: Comm, orders: Orders, environ: Mapping[str, str]) -> Coordinator:
+def _make_coordinator(start: Start, farmer: Farmer, orders: Orders, environ: Mapping[str, str]) -> Coordinator:
     options = start.options
+    is_alone = len(orders.farmers) == 1
     coordinator = Coordinator(
-        comm=comm,
-        farm=start.farm,
+        channel=NoChannel() if is_alone else Board(board_path(start.farm.workdir, orders.farmers), start.rank),
         farmer=farmer,
+        duties=LeaderDuties(start.farm, farmer, options.lock_patience, start.watch()),
         life_paths={rank: start.lock.life_path(other, "alive") for rank, other in orders.farmers.items()},
-        patience=options.lock_patience,
-        watch=start.watch(),
     )
     if options.leave_early is not None:
         coordinator.early_leave = plan_early_leave(coordinator.ranks, options.leave_early, orders.hosts, environ)

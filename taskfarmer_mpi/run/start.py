@@ -14,10 +14,11 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.pool import Pool, task_environment
-from taskfarmer_mpi.job import startup
-from taskfarmer_mpi.job.communicator import Comm
-from taskfarmer_mpi.job.startup import Orders
+from taskfarmer_mpi.job.board import make_board, remove_dead_boards
 from taskfarmer_mpi.job.walltime import job_end
+from taskfarmer_mpi.rendezvous import startup
+from taskfarmer_mpi.rendezvous.communicator import Comm
+from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.summary import say_resumed, tasks
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.registry import Definition
@@ -55,6 +56,8 @@ class Options:
     """What a task lasts [s]; None to judge by the runs seen so far."""
     lock_patience: float
     """How long to wait for the lock before giving up [s]."""
+    mpi_patience: float
+    """How long to wait for other ranks before going on without them [s]."""
     reclaim: bool
     """Whether tasks in nobody's hands go back to the list."""
     progress: str
@@ -82,6 +85,8 @@ class Start:
         self._is_hurried = is_hurried
         self.options = options
         self._comm = comm
+        self.rank = comm.rank
+        self._limits = startup.Limits(options.lock_patience, options.mpi_patience, is_hurried)
         self._environ = environ
         self._name = name
         self._job = environ.get("SLURM_JOB_ID", "")
@@ -100,17 +105,25 @@ class Start:
         self._plan = plan
         self._prepare_workdir()
         self._recovery = recover(self.farm, (), options.lock_patience)
+        remove_dead_boards(self.farm.workdir, self.lock)
         if options.reclaim:
             reclaimed = reclaim(self.farm, options.lock_patience)
             log.info("%d tasks in nobody's hands are back on the list", len(reclaimed))
         self._take_life()
         own = startup.hello(self._name)
         end = job_end(self._environ)
-        return startup.lead_startup(self._comm, own, self.lock, plan, options.lock_patience, end), 0.0
+        orders = startup.lead_startup(
+            self._comm, own, self.lock, plan, self._limits, job_end=end, make_ready=self._make_board
+        )
+        return orders, 0.0
+
+    def _make_board(self, farmers: dict[int, str]) -> None:
+        if len(farmers) > 1:
+            make_board(self.farm.workdir, farmers)
 
     def follow(self) -> tuple[Orders, float]:
         """Do what rank 0 says."""
-        patience = self.options.lock_patience + 2 * startup.HELLO_PATIENCE
+        patience = self._limits.patience(self.options.lock_patience + self.options.mpi_patience)
         return startup.follow_startup(self._comm, startup.hello(self._name), self._come_after, patience)
 
     def _come_after(self, plan: Plan) -> WorkLock:
@@ -119,6 +132,12 @@ class Start:
             raise UserError(f"{plan.tasklist}: not as rank 0 has read it; leave it as it is while a job begins")
         self._take_life()
         return self.lock
+
+    def retreat(self) -> None:
+        """Take no part after all: give up what was taken so far."""
+        for lock in (self.life, self.task_lock) if hasattr(self, "life") else ():
+            lock.path.unlink(missing_ok=True)
+            lock.release()
 
     def _open_farm(self, plan: Plan) -> None:
         self._plan = plan

@@ -155,6 +155,7 @@ class Workdir:
         self.merged = self.path / "timeline.merged.json"
         self.config = self.path / "farm.ini"
         self.farmers = self.path / "farmers"
+        self.jobs = self.path / "jobs"
         self._folders = [self.path, self.farmers]
 
     @classmethod

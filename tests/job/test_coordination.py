@@ -10,6 +10,7 @@ from fakes import Clock, Hand, Post, ids_in, make_farm, take_tasks
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.coordination import Coordinator
+from taskfarmer_mpi.job.leader_duties import LeaderDuties
 from taskfarmer_mpi.job.ranks import DEATH_DELAY
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.locks import LifeLock
@@ -56,11 +57,10 @@ class Job:
         paths = {rank: farmer.hand.life.path for rank, farmer in enumerate(self.farmers)}
         self.crews = [
             Coordinator(
-                comm=self.post.comm(rank),
-                farm=farm,
+                channel=self.post.comm(rank),
                 farmer=farmer,  # type: ignore[arg-type]
+                duties=LeaderDuties(farm, farmer, 60.0, clock=self.clock),  # type: ignore[arg-type]
                 life_paths=paths,
-                patience=60.0,
                 clock=self.clock,
             )
             for rank, farmer in enumerate(self.farmers)
@@ -110,23 +110,17 @@ def test_all_ranks_end_with_the_code_that_the_leader_says(tmp_path: Path) -> Non
     job.crews[0].dismiss(1)
     job.turn()
     assert job.ends()[1:] == [1, 1]
-    assert all(coordinator.is_complete for coordinator in job.crews)
 
 
-def test_a_stop_at_any_rank_reaches_all_through_rank_0(tmp_path: Path) -> None:
+def test_a_stop_at_any_rank_reaches_all_within_a_second(tmp_path: Path) -> None:
     job = make_job(tmp_path, 4)
     for farmer in job.farmers:
         farmer.is_idle = False
     job.crews[2].spread_stop("SIGUSR1")
     job.farmers[2].stop("SIGUSR1")
-    job.turn(0.5)
+    job.turn(0.6)
     assert [farmer.stop_reason for farmer in job.farmers] == ["SIGUSR1"] * 4
-    assert {(sender, receiver) for sender, receiver, kind in job.post.log if kind == "stop"} == {
-        (2, 0),
-        (0, 1),
-        (0, 2),
-        (0, 3),
-    }
+    assert [entry for entry in job.post.log if entry[2] == "stop"] == [(2, rank, "stop") for rank in (0, 1, 3)]
 
 
 def test_a_dead_ranks_tasks_go_back_and_idle_ranks_are_woken(tmp_path: Path) -> None:
@@ -142,7 +136,7 @@ def test_a_dead_ranks_tasks_go_back_and_idle_ranks_are_woken(tmp_path: Path) -> 
     assert sorted(ids_in(farm.workdir.toprocess)) == list(range(10))
     assert job.farmers[1].looks == 1
     assert job.crews[0].end == 0
-    assert not job.crews[0].is_complete
+    assert job.crews[0].ranks.dead == {2}
 
 
 def test_a_rank_whose_lock_is_gone_for_a_moment_is_not_taken_for_dead(tmp_path: Path) -> None:
@@ -150,7 +144,7 @@ def test_a_rank_whose_lock_is_gone_for_a_moment_is_not_taken_for_dead(tmp_path: 
     job.farmers[1].is_idle = False
     job.kill(1)
     job.turn(DEATH_DELAY / 2)
-    assert job.crews[0].is_complete
+    assert job.crews[0].ranks.dead == set()
 
 
 def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> None:
@@ -164,12 +158,12 @@ def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> Non
     job.crews[1].dismiss(0)
     job.turn()
     assert job.ends() == [0, 0]
-    assert not job.crews[2].is_complete
 
 
-def test_a_new_leader_spreads_a_stop_that_the_old_one_did_not(tmp_path: Path) -> None:
+def test_a_stop_reaches_all_although_the_leader_is_dead(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     job.kill(0)
+    job.crews[1].spread_stop("SIGUSR1")
     job.farmers[1].stop("SIGUSR1")
     job.farmers[2].is_idle = False
     job.turn(10.0)
@@ -231,7 +225,7 @@ def test_a_leader_that_gives_up_hands_over_and_is_not_taken_for_dead(tmp_path: P
     job.farmers[2].is_idle = True
     job.turn()
     assert job.crews[1].end == 0
-    assert all(coordinator.is_complete for coordinator in job.crews)
+    assert job.crews[1].ranks.dead == set()
 
 
 def test_a_rank_with_tasks_in_hand_stops_before_it_believes_the_end(tmp_path: Path) -> None:
@@ -256,7 +250,7 @@ def test_a_leader_that_cannot_recover_does_not_end_the_job_of_others(
     def fail(*_: object) -> None:
         raise OSError(116, "Stale file handle")
 
-    monkeypatch.setattr("taskfarmer_mpi.job.coordination.recover", fail)
+    monkeypatch.setattr("taskfarmer_mpi.job.leader_duties.recover", fail)
     job.turn()
     assert job.farmers[0].trouble is not None
     assert job.ends() == [None, None]

@@ -50,6 +50,9 @@ class _Killer:
         self._let_it_work()
         ranks = job.farmers()
         self._kill([self._random.choice(ranks)])
+        with suppress(AssertionError):
+            job.wait(1)
+        self._kill_rest(job)
         job.wait(30)
 
     def kill_all_ranks(self) -> None:
@@ -75,6 +78,11 @@ class _Killer:
     def _let_it_work(self) -> None:
         """Let time go by: any moment is as good as another one."""
         time.sleep(self._random.choice((self._random.uniform(0.0, 0.3), self._random.uniform(0.3, 1.2))))
+
+    def _kill_rest(self, job: Process) -> None:
+        """Kill the ranks that live on: since they have left MPI, mpiexec kills them at once only now and then."""
+        while job.is_running() and (ranks := job.farmers()):
+            self._kill(ranks)
 
     def _kill(self, pids: list[int]) -> None:
         assert pids, "the farmers left before they were killed: the list is too short"

@@ -38,6 +38,8 @@ NODES = ["n1", "n2", "n3", "n4", "n5"]
 FELLED = "n2"
 """The node that a test sets down; jobs that last through all tests keep away from it."""
 
+MPI_TYPE = os.environ.get("TEST_SLURM_MPI", "pmi2")
+"""By which interface srun joins the ranks: it must fit the MPI library."""
 REPEATS = int(os.environ.get("TEST_SLURM_REPEATS", "1"))
 """How often the test of dying ranks is done; a shutdown is timed as often, but 4 times at least."""
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "PREEMPTED"}
@@ -97,7 +99,7 @@ class Cluster:
         """Return an environment in which Slurm's commands find it, and batch scripts our Python."""
         locks = site.path / "locks"
         locks.mkdir(exist_ok=True)
-        return site.environ(**self.variables, PYTHON=sys.executable, SCRATCH=str(locks))
+        return site.environ(**self.variables, PYTHON=sys.executable, SCRATCH=str(locks), SLURM_MPI_TYPE=MPI_TYPE)
 
     def ask(self, *command: str) -> str:
         """Return what a command of Slurm prints."""
@@ -252,10 +254,10 @@ def test_jobs_with_a_time_limit_start(long_jobs: dict[str, LongJob]) -> None:
 
 
 def test_srun_does_every_task_once_on_five_nodes(cluster: Cluster, site: Site, witness: Witness) -> None:
-    tasks = witness.tasks(500, 0.05)
+    tasks = witness.tasks(2000, 0.01)
     farm = cluster.farm(site, "-n", "2", site.tasklist(tasks))
     farm.succeed(180)
-    runs = witness.once_each(500)
+    runs = witness.once_each(2000)
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert sorted({_node(run.farmer) for run in runs.values()}) == NODES
     events = read_timeline(site.path / "tasks_workdir")
@@ -266,7 +268,7 @@ def test_srun_does_every_task_once_on_five_nodes(cluster: Cluster, site: Site, w
     assert len(names) == 5
     runs_of = Counter(event["pid"] for event in slices(site.path / "tasks_workdir"))
     assert len(runs_of) == 5
-    assert runs_of.total() == 500
+    assert runs_of.total() == 2000
     _nothing_left_running(site)
 
 
@@ -329,6 +331,43 @@ def test_srun_without_mpi_warns_and_the_list_is_done(cluster: Cluster, site: Sit
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert "5 processes were started, but MPI connects none of them" in farm.stderr
     assert "srun --mpi=pmi2" in farm.stderr
+
+
+def test_the_ranks_that_are_there_do_the_list_when_one_never_comes(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(60, 0.05)
+    farm = _farm_without_one(cluster, site, "exec sleep 15", "-n", "1", "--mpi-timeout", "3", site.tasklist(tasks))
+    farm.succeed(120)
+    said = "MPI did not start within 3 s, as a rank is missing or cannot be reached: those that are there work"
+    assert farm.stderr.count(said) == 1
+    runs = witness.once_each(60)
+    assert {_node(run.farmer) for run in runs.values()} <= set(NODES) - {"n4"}
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+
+
+def test_a_signal_stops_ranks_that_wait_for_one_that_never_comes(cluster: Cluster, site: Site) -> None:
+    farm = _farm_without_one(cluster, site, "trap '' USR1; exec sleep 6", site.tasklist(["true"]))
+    wait_for(lambda: len(farm.farmers()) == 4 and _all_handle_signals(farm.farmers()), deadline=60, what="four farmers")
+    farm.kill(signal.SIGUSR1)
+    watch = Stopwatch()
+    wait_for(lambda: not farm.farmers(), deadline=20, what="the end of four farmers")
+    assert watch.read() < 4
+    farm.succeed(60, code=75)
+    assert farm.stderr.count("told to stop before the ranks came together") == 4
+
+
+def _farm_without_one(cluster: Cluster, site: Site, instead: str, *arguments: str | Path) -> Process:
+    """Start a farmer on each node but n4, where something else is run in its place."""
+    farmer = shlex.join([sys.executable, "-m", "taskfarmer_mpi", *map(str, arguments)])
+    script = f"[ $SLURM_PROCID = 3 ] && {{ {instead}; }}; exec {farmer}"
+    options = ("--nodes=5", "--kill-on-bad-exit=0", "--wait=0")
+    return site.start("srun", *options, "bash", "-c", script, environ=cluster.environ(site))
+
+
+def _all_handle_signals(pids: list[int]) -> bool:
+    """Whether all of these processes have a handler of their own for SIGUSR1."""
+    texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    masks = [int(match[1], 16) for text in texts if (match := re.search(r"^SigCgt:\s*(\S+)", text, re.MULTILINE))]
+    return all(mask >> (signal.SIGUSR1 - 1) & 1 for mask in masks)
 
 
 # -- the doctor -----------------------------------------------------------------------------------

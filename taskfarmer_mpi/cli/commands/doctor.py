@@ -28,9 +28,12 @@ from taskfarmer_mpi.cli.node_facts import (
     own_facts,
 )
 from taskfarmer_mpi.errors import FarmError, UserError
-from taskfarmer_mpi.job import startup
-from taskfarmer_mpi.job.communicator import Comm, connect
-from taskfarmer_mpi.job.launcher import launched_rank
+from taskfarmer_mpi.rendezvous import startup
+from taskfarmer_mpi.rendezvous.communicator import Comm
+from taskfarmer_mpi.rendezvous.connection import connect
+from taskfarmer_mpi.rendezvous.exchange import DismissedError, collect, words_of_rank_0
+from taskfarmer_mpi.rendezvous.launcher import launched_rank
+from taskfarmer_mpi.rendezvous.patience import Patience
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.locks import WorkLock, lock_paths
 
@@ -55,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the page on rank 0; return 1 if something needs a mend."""
     workdir = Workdir(arguments.workdir)
-    comm, warning = connect("auto")
+    comm, warning = connect("auto", patience=PATIENCE)
     if comm.size == 1 and launched_rank(os.environ) != 0:
         return 0  # one of many that MPI does not connect: the first one says so
     code, error = 0, None
@@ -65,11 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         error = trouble
         startup.refuse(comm, error)
     sys.stdout.flush()
-    is_in_order = comm.leave(are_all_alive=True)
+    comm.leave()
     if error is not None:
         raise error
-    if not is_in_order:
-        os._exit(code)  # MPI's exit handlers may wait for dead ranks
     return code
 
 
@@ -80,11 +81,11 @@ def _follow(comm: Comm, workdir: Workdir) -> int:
     """Do this rank's part; return the exit code, which is rank 0's matter."""
     comm.send(0, "facts", own_facts(workdir))
     try:
-        for kind, _ in startup.words_of_rank_0(comm, PATIENCE):
+        for kind, _ in words_of_rank_0(comm, Patience(PATIENCE)):
             if kind == "begin":
-                startup.follow_startup(comm, startup.hello("doctor"), _probe_lock, PATIENCE)
+                startup.follow_startup(comm, startup.hello("doctor"), _probe_lock, Patience(PATIENCE))
                 break
-    except (startup.DismissedError, FarmError):
+    except (DismissedError, FarmError):
         pass
     return 0
 
@@ -97,7 +98,7 @@ def _lead(comm: Comm, workdir: Workdir, warning: str | None, *, as_json: bool) -
     if not workdir.path.is_dir():
         raise UserError(f"{workdir.path}: no such directory")
     others = set(range(1, comm.size))
-    answers: dict[int, RankFacts] = startup.collect(comm, "facts", others, PATIENCE)
+    answers: dict[int, RankFacts] = collect(comm, "facts", others, Patience(PATIENCE))
     facts = dict(sorted(({0: own_facts(workdir)} | answers).items()))
     machines = len({one.machine for one in facts.values()})
     page = {
@@ -135,7 +136,9 @@ def _exclusion_between(comm: Comm, workdir: Workdir, facts: dict[int, RankFacts]
             Workdir(probe).create()
             for rank in facts.keys() - {0}:
                 comm.send(rank, "begin")
-            startup.lead_startup(comm, startup.hello("doctor"), _probe_lock(probe), probe, PATIENCE)
+            startup.lead_startup(
+                comm, startup.hello("doctor"), _probe_lock(probe), probe, startup.Limits(PATIENCE, PATIENCE)
+            )
     except UserError as error:
         startup.refuse(comm, error)
         return [Finding(topic, "do not exclude, or could not be tried", str(error))]

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from fakes import Post, make_farm
+from helpers import Stopwatch
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.job.startup import DismissedError, Hello, Orders, follow_startup, lead_startup, refuse
+from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
+from taskfarmer_mpi.rendezvous.patience import STOP_PATIENCE, Patience
+from taskfarmer_mpi.rendezvous.startup import Hello, Limits, Orders, follow_startup, lead_startup, refuse
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.locks import WorkLock
 
@@ -41,7 +44,7 @@ def startup(farm: Farm, prepares: list[Callable[[Any], WorkLock]], hellos: list[
 
     def follow(rank: int) -> None:
         try:
-            results[rank] = follow_startup(post.comm(rank), hellos[rank], prepares[rank - 1], 20.0)
+            results[rank] = follow_startup(post.comm(rank), hellos[rank], prepares[rank - 1], Patience(20.0))
         except Exception as error:
             results[rank] = error
 
@@ -49,7 +52,7 @@ def startup(farm: Farm, prepares: list[Callable[[Any], WorkLock]], hellos: list[
     for thread in threads:
         thread.start()
     try:
-        results[0] = lead_startup(post.comm(0), hellos[0], farm.lock, "plan", 5.0, 123.0)
+        results[0] = lead_startup(post.comm(0), hellos[0], farm.lock, "plan", Limits(5.0), job_end=123.0)
     except UserError as error:
         refuse(post.comm(0), error)
         results[0] = error
@@ -111,7 +114,44 @@ def test_a_refusal_before_the_first_word_reaches_rank_0(tmp_path: Path) -> None:
     post = Post(2)
     refuse(post.comm(1), UserError("farm.ini: damaged"))
     with pytest.raises(UserError, match=r"rank 1 on .*: farm\.ini: damaged"):
-        lead_startup(post.comm(0), HELLO, farm.lock, "plan", 5.0)
+        lead_startup(post.comm(0), HELLO, farm.lock, "plan", Limits(5.0))
+
+
+def test_rank_0_names_the_ranks_that_it_goes_on_without_and_makes_ready_before_the_others_go(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    farm = make_farm(tmp_path, ["a"])
+    post = Post(4)
+    ready: list[tuple[dict[int, str], int]] = []
+
+    def make_ready(farmers: dict[int, str]) -> None:
+        ready.append((farmers, sum(kind == "go" for _, _, kind in post.log)))
+
+    limits = Limits(5.0, 0.5)
+    follower = threading.Thread(target=follow_startup, args=(post.comm(2), HELLO, lambda _: own_lock(farm), Patience(20.0)))
+    follower.start()
+    orders = lead_startup(post.comm(0), HELLO, farm.lock, "plan", limits, make_ready=make_ready)
+    follower.join(30)
+    assert not follower.is_alive()
+    assert sorted(orders.farmers) == [0, 2]
+    assert ready == [(orders.farmers, 0)]
+    assert "no word from ranks 1, 3 of 4: the others go on without" in caplog.messages
+
+
+def test_a_rank_does_not_wait_for_a_silent_rank_0_for_ever() -> None:
+    post = Post(2)
+    with pytest.raises(SilenceError, match=r"rank 1 on .*: no word from rank 0 for 0 s"):
+        follow_startup(post.comm(1), HELLO, lambda _: pytest.fail("no plan came"), Patience(0.2))
+
+
+def test_a_rank_that_is_told_to_stop_waits_for_others_no_longer_than_a_moment() -> None:
+    post = Post(2)
+    watch = Stopwatch()
+    patience = Patience(600.0, lambda: watch.read() > 0.2)
+    with pytest.raises(SilenceError):
+        follow_startup(post.comm(1), HELLO, lambda _: pytest.fail("no plan came"), patience)
+    assert patience.is_cut
+    assert watch.read() < STOP_PATIENCE + 2.0
 
 
 def _orders(hosts: list[str], cpus: dict[str, int]) -> Orders:

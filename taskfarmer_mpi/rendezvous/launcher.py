@@ -59,11 +59,3 @@ def interface_of(environ: Mapping[str, str]) -> str | None:
 def is_pmix_only(environ: Mapping[str, str]) -> bool:
     """Whether the launcher offers PMIx and not the older PMI."""
     return "PMIX_RANK" in environ and not environ.keys() & {"PMI_FD", "PMI_RANK"}
-
-
-def may_leave_early(environ: Mapping[str, str]) -> bool:
-    """Whether a rank may end before the others without MPI_Finalize, and the launcher lets them go on.
-
-    This was seen with srun and PMI-2. Both mpiexec kill all others then, and so do Slurm's plugins for PMIx.
-    """
-    return launcher_of(environ) == SRUN and environ.get("SLURM_MPI_TYPE", "pmi2") == "pmi2" and "PMI_FD" in environ

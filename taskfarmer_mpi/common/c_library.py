@@ -1,0 +1,32 @@
+"""Calls of the C library and the kernel that Python has no function for: the only importer of ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+
+
+def system_call(number: int, *arguments: int | bytes) -> int:
+    """Make a system call by its number; return -1 if the kernel refuses it."""
+    return int(ctypes.CDLL(None).syscall(number, *arguments))
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, and die now if that has happened.
+
+    Parameters
+    ----------
+    parent
+        The process that made this one.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def end_process(code: int) -> None:
+    """End this process as a C program ends, without Python's part: libraries do what they do at an exit."""
+    ctypes.CDLL(None).exit(code)

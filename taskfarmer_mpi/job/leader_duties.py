@@ -1,0 +1,130 @@
+"""What the leader of a job alone does to the work directory: it settles what dead farmers left, and adds new lines."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError
+from taskfarmer_mpi.farmer.farmer import Farmer
+from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch
+from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
+from taskfarmer_mpi.workdir.farm import Farm
+
+log = logging.getLogger(__name__)
+
+WATCH_INTERVAL = 2.0
+"""How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""
+LOCK_PATIENCE = 1.0
+"""How long recovery waits for the lock before it tries again later [s]."""
+WAIT_REPORT = 10.0
+"""How long a leader waits for a dead farmer's tasks before it says so [s]; said again after twice the time, and so on."""
+
+
+class LeaderDuties:
+    """The duties, and what is known of them."""
+
+    def __init__(
+        self,
+        farm: Farm,
+        farmer: Farmer,
+        patience: float,
+        watch: TasklistWatch | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Do nothing yet.
+
+        Parameters
+        ----------
+        farm
+            The farm that all ranks work on.
+        farmer
+            This rank's own.
+        patience
+            How long to wait for the lock, and for dead farmers' tasks that still run [s].
+        watch
+            What notices lines that are appended to the tasklist.
+        clock
+            A clock that only goes forward [s].
+        """
+        self._farm = farm
+        self._farmer = farmer
+        self._patience = patience
+        self._watch = watch
+        self._clock = clock
+        self._next_watch = clock() + WATCH_INTERVAL
+        self._waiting_since: float | None = None
+        self._next_report = math.inf
+        self._busy_since: float | None = None
+        self._has_looked_at: int | None = None
+        self.recovery = Recovery()
+        """What the last look at the other farmers brought."""
+
+    def recover(self) -> bool:
+        """Settle the tasks of dead farmers; return whether that could be done."""
+        own = () if self._farmer.trouble is not None else (self._farmer.journal.path,)
+        try:
+            self.recovery = recover(self._farm, own, LOCK_PATIENCE)
+        except (LockBusyError, ShortageError) as error:
+            log.info("%s", error)
+            self._busy_since = self._busy_since or self._clock()
+            if self._clock() - self._busy_since > self._patience:
+                self._farmer.give_up(FarmError(str(error)))
+            return False
+        except (FarmError, UserError, OSError) as error:
+            self._farmer.give_up(FarmError(f"cannot recover the tasks of dead farmers: {error}"))
+            return False
+        self._busy_since = None
+        if self._farmer.trouble is None:
+            note_recovery(self._farmer.journal, self.recovery)
+        if not self.recovery.waiting:
+            self._waiting_since = None
+        return True
+
+    def has_waited_enough(self) -> bool:
+        """Whether the tasks of dead farmers that still run were waited for as long as for a lock; say so now and then."""
+        now = self._clock()
+        if self._waiting_since is None:
+            self._waiting_since, self._next_report = now, now + WAIT_REPORT
+        is_over = now - self._waiting_since > self._patience
+        if is_over or now >= self._next_report:
+            self._next_report = now + 2 * (now - self._waiting_since)
+            for line in self.recovery.waiting:
+                log.warning("%s", line)
+        return is_over
+
+    @property
+    def may_have_new_lines(self) -> bool:
+        """Whether the tasklist may be about to become longer."""
+        return self._watch is not None and self._farmer.takes_tasks and not self._watch.is_quiet
+
+    def add_new_lines(self, *, at_once: bool = False) -> bool:
+        """Add lines that were appended to the tasklist, if it is time to look; return whether there were any."""
+        if self._watch is None or not (at_once or self._clock() >= self._next_watch):
+            return False
+        self._next_watch = self._clock() + WATCH_INTERVAL
+        if not self._farmer.takes_tasks:
+            return False
+        try:
+            is_longer = self._watch.look()
+        except (FarmError, OSError) as error:
+            self._farmer.give_up(FarmError(f"cannot add the new lines of the tasklist: {error}"))
+            return False
+        if not is_longer and not self._watch.is_quiet:
+            self._next_watch = self._clock() + WATCH_INTERVAL / 10
+        return is_longer
+
+    def has_looked_again(self) -> bool:
+        """Whether this farmer looked at the list since the last task of this job was settled; if not, have it look."""
+        ended = self._farmer.tally.ended
+        if self._farmer.trouble is not None or self._has_looked_at == ended:
+            return True
+        self._has_looked_at = ended
+        self._farmer.look_again()
+        return False
+
+    def forget_look(self) -> None:
+        """Have this farmer look once more before the end: others were woken."""
+        self._has_looked_at = None

@@ -1,0 +1,205 @@
+"""The start of a job of several ranks: they tell rank 0 who they are, prepare themselves by its plan, and get their orders.
+
+Rank 0 has prepared the work directory before it asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.rendezvous.communicator import PATIENCE, Comm
+from taskfarmer_mpi.rendezvous.exchange import clock_offset, collect, words_of_rank_0
+from taskfarmer_mpi.rendezvous.lock_proof import probe_lock, prove_exclusion
+from taskfarmer_mpi.rendezvous.patience import Hurry, Patience, never
+from taskfarmer_mpi.workdir.files import node_name
+from taskfarmer_mpi.workdir.locks import WorkLock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a rank tells rank 0 when it comes up."""
+
+    farmer: str
+    host: str
+    cpus: frozenset[int]
+    """The CPUs that it may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a rank needs to know before it begins."""
+
+    farmers: dict[int, str]
+    """Name of the farmer of each rank that came up."""
+    sharers: int
+    """How many ranks share this rank's CPUs."""
+    job_end: float | None = None
+    """When the batch job ends [s since the epoch, by rank 0's clock]; None if that is not known."""
+    hosts: dict[int, str] = field(default_factory=dict)
+    """Name of the node of each rank that came up."""
+    cpus: dict[str, int] = field(default_factory=dict)
+    """How many CPUs the ranks of each node may use together."""
+
+    def crowding(self, slots: int | None) -> str | None:
+        """Say which nodes have several ranks with more slots than CPUs, and how to mend it; None if there are none.
+
+        Parameters
+        ----------
+        slots
+            Slots of each rank; None for its share of the node's CPUs.
+        """
+        ranks = Counter(self.hosts.values())
+        crowded = [host for host in ranks if ranks[host] > 1 and ranks[host] * (slots or 1) > self.cpus[host]]
+        if not crowded:
+            return None
+        host = crowded[0]
+        more = f" (as on {len(crowded) - 1} more)" if len(crowded) > 1 else ""
+        return (
+            f"{ranks[host]} ranks on {host}{more} have {ranks[host] * (slots or 1)} slots for {self.cpus[host]} CPUs: start"
+            " one rank per node (srun --ntasks-per-node=1, mpiexec -ppn 1), or share the CPUs among the ranks (--proc auto)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a rank waits for others."""
+
+    lock: float
+    """For the lock [s]."""
+    others: float = PATIENCE
+    """For the other ranks, where each has something to do at once [s]."""
+    is_hurried: Hurry = never
+    """Whether there is no time, as this rank was told to stop."""
+
+    def patience(self, more: float = 0.0) -> Patience:
+        """Begin to wait, `more` [s] longer."""
+        return Patience(self.others + more, self.is_hurried)
+
+
+def hello(farmer: str) -> Hello:
+    """Return what this process tells rank 0."""
+    return Hello(farmer, node_name(), frozenset(os.sched_getaffinity(0)))
+
+
+def lead_startup(
+    comm: Comm,
+    own: Hello,
+    lock: WorkLock,
+    plan: object,
+    limits: Limits,
+    *,
+    job_end: float | None = None,
+    make_ready: Callable[[dict[int, str]], None] = lambda _: None,
+) -> Orders:
+    """Bring the other ranks to the start, as rank 0.
+
+    Parameters
+    ----------
+    comm
+        The way to the other ranks.
+    own
+        Rank 0's own hello.
+    lock
+        The lock of the work directory.
+    plan
+        What the other ranks get to prepare themselves.
+    limits
+        How long to wait.
+    job_end
+        When the batch job ends [s since the epoch].
+    make_ready
+        Makes what ranks need that have begun, given the farmer of each rank that came up.
+
+    Raises
+    ------
+    UserError
+        If a rank cannot work, or the lock does not exclude; the others are dismissed.
+    """
+    hellos = {0: own} | collect(comm, "hello", set(range(1, comm.size)), limits.patience())
+    others = hellos.keys() - {0}
+    if silent := sorted(set(range(comm.size)) - hellos.keys()):
+        log.warning("no word from %s of %d: the others go on without", _name(silent), comm.size)
+    for rank in others:
+        comm.send(rank, "plan", plan)
+    collect(comm, "ready", others, limits.patience())
+    prove_exclusion(comm, lock, others, limits.lock)
+    farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
+    hosts = {rank: hellos[rank].host for rank in farmers}
+    cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
+    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end, hosts, cpus) for rank, hello in hellos.items()}
+    make_ready(farmers)
+    for rank in others:
+        comm.send(rank, "go", orders[rank])
+    return orders[0]
+
+
+def _name(ranks: list[int]) -> str:
+    more = f" and {len(ranks) - 10} more" if len(ranks) > 10 else ""
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:10]))}{more}"
+
+
+def refuse(comm: Comm, error: UserError) -> None:
+    """Say that this rank cannot begin, and so nobody can: rank 0 tells all others, another rank tells rank 0."""
+    if comm.rank != 0:
+        comm.send(0, "refused", f"rank {comm.rank} on {node_name()}: {error}")
+    for rank in range(1, comm.size) if comm.rank == 0 else ():
+        comm.send(rank, "dismiss")
+
+
+def _sharers(hello: Hello, hellos: dict[int, Hello]) -> int:
+    return sum((other.host, other.cpus) == (hello.host, hello.cpus) for other in hellos.values())
+
+
+def _cpus_of(host: str, hellos: dict[int, Hello]) -> int:
+    return len(set().union(*(hello.cpus for hello in hellos.values() if hello.host == host)))
+
+
+def follow_startup(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], patience: Patience) -> tuple[Orders, float]:
+    """Come to the start as another rank than 0.
+
+    Parameters
+    ----------
+    comm
+        The way to the other ranks.
+    own
+        What to tell rank 0.
+    prepare
+        Makes this rank ready, given rank 0's plan, and returns its lock.
+    patience
+        How long to wait for a word of rank 0.
+
+    Returns
+    -------
+    What rank 0 ordered, and what to add to this node's clock to get rank 0's [s].
+
+    Raises
+    ------
+    DismissedError
+        If rank 0 ended the job.
+    SilenceError
+        If rank 0 says nothing.
+    """
+    offset = clock_offset(comm, patience)
+    comm.send(0, "hello", own)  # rank 0 answers questions until it has all of these
+    lock: WorkLock | None = None
+    error: str | None = None
+    for kind, content in words_of_rank_0(comm, patience):
+        if kind == "go":
+            return content, offset
+        if kind == "plan":
+            try:
+                lock = prepare(content)
+            except (UserError, FarmError, OSError) as trouble:
+                error = str(trouble)
+            comm.send(0, "ready")
+        elif kind == "probe":
+            comm.send(0, "probed", probe_lock(own.host, content, lock, error))
+    raise AssertionError("unreachable: rank 0's words end with an exception")
