@@ -18,8 +18,8 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
-from taskfarmer_mpi.workdir.lists import open_stack
 from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
+from taskfarmer_mpi.workdir.stack import open_stack
 
 
 def make_farm(tmp_path: Path, commands: list[str], *, is_prepared: bool = True) -> Farm:

@@ -24,9 +24,9 @@ from taskfarmer_mpi.workdir.lists import (
     append_tasks,
     give_back_tasks,
     is_plain_farmer_about,
-    open_stack,
 )
 from taskfarmer_mpi.workdir.locks import LifeLock
+from taskfarmer_mpi.workdir.stack import open_stack
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The shared lists: what is to do, what is finished, what failed.
 
-`toprocess` is a stack of lines ``ID task`` with its top at the end, in descending order of ID: taking the next tasks reads
-the last block and cuts it off, giving tasks back appends them, whatever the length of the list. PyTaskFarmer writes the
+`toprocess` is a stack of lines ``ID task`` with its top at the end, in descending order of ID: `stack` takes the next tasks
+off its end, giving tasks back appends them, whatever the length of the list. PyTaskFarmer writes the
 same lines in ascending order; order is only a matter of which task comes first.
 
 Every function here is called with the work directory's lock held, and opens its file anew. What is written to is locked
@@ -14,22 +14,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import Workdir, lock_for_writing, open_file, read_file, replace_file, share, write_all
+from taskfarmer_mpi.workdir.files import Workdir, lock_for_writing, open_file, read_file, share, write_all
 from taskfarmer_mpi.workdir.growing_file import GrowingFile
 
 Confirm = Callable[[], None]
 """Makes sure that the work lock is still held; see `WorkLock.confirm`."""
 
 _BLOCK = 64 * 1024
-_SORTABLE = 1024 * 1024
-"""A list up to this size [bytes] is put back in order where a plain farmer rewrote it: a matter of milliseconds."""
 _LINE = re.compile(rb"(\d{1,18}) (.*)", re.DOTALL)
 
 
@@ -50,20 +47,8 @@ def parse_task(line: bytes) -> Task | None:
     return None if task_id is None else Task(task_id, text.decode("utf-8", "surrogateescape"))
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
-    """The tasks on top of a stack, and where the list ends without them."""
-
-    tasks: list[Task]
-    """The top of the stack first."""
-    end: int
-    """Size of the list without them [bytes]."""
-    remaining: int
-    """About how many tasks are below."""
-
-
 @contextmanager
-def _opened(path: Path, flags: int, confirm: Confirm) -> Iterator[int]:
+def opened_list(path: Path, flags: int, confirm: Confirm) -> Iterator[int]:
     """Open a list for writing: locked itself, and with the work lock still held once that is so."""
     fd = open_file(path, flags | os.O_RDWR)
     try:
@@ -104,8 +89,8 @@ def append_lines(path: Path, data: bytes, confirm: Confirm) -> None:
     Parameters and errors are those of `append_tasks`.
     """
     try:
-        with _opened(path, os.O_CREAT, confirm) as fd:
-            end = _repair_end(fd)
+        with opened_list(path, os.O_CREAT, confirm) as fd:
+            end = repair_end(fd)
             try:
                 os.lseek(fd, end, os.SEEK_SET)
                 write_all(fd, data)
@@ -125,7 +110,7 @@ def _undo(fd: int, end: int, path: Path, reason: OSError) -> None:
         raise FarmError(f"{path}: cannot write: {reason.strerror}; whether lines are there is not known") from reason
 
 
-def _repair_end(fd: int) -> int:
+def repair_end(fd: int) -> int:
     """Cut off a last line without its newline; return the size of the list."""
     size = os.fstat(fd).st_size
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
@@ -140,130 +125,6 @@ def _repair_end(fd: int) -> int:
         end = start
     os.ftruncate(fd, end)
     return end
-
-
-class Stack:
-    """A stack of tasks, open and locked for the length of a visit."""
-
-    def __init__(self, path: Path, fd: int) -> None:
-        self._path = path
-        self._fd = fd
-
-    def peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
-        """Return the tasks on top of the stack, which stays as it is.
-
-        Parameters
-        ----------
-        count
-            How many tasks to return, told about how many there are.
-        is_valid
-            Whether a task belongs to this work directory.
-
-        Raises
-        ------
-        FarmError
-            If the list cannot be read, or has a line on its top that is no task.
-        """
-        try:
-            return self._peek(count, is_valid)
-        except OSError as error:
-            raise farm_error(f"{self._path}: cannot read", error) from error
-
-    def _peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
-        size = _repair_end(self._fd)
-        start = max(0, size - _BLOCK)
-        block = os.pread(self._fd, size - start, start)
-        lines = max(1, block.count(b"\n"))
-        estimate = round(size * lines / len(block)) if block else 0
-        wanted = min(count(estimate), estimate)
-        while lines <= wanted and start > 0:  # one line more than wanted, as the first may be cut
-            length = min(start, max(_BLOCK, len(block)))
-            start -= length
-            block = os.pread(self._fd, length, start) + block
-            lines = block.count(b"\n")
-        tasks: list[Task] = []
-        end = len(block)
-        while end > 0 and len(tasks) < wanted:
-            begin = block.rfind(b"\n", 0, end - 1) + 1
-            tasks.append(_parse_known(self._path, block[begin : end - 1], is_valid))
-            end = begin
-        return Top(tasks, start + end, estimate - len(tasks))
-
-    def cut(self, top: Top) -> None:
-        """Take the tasks off the stack that `peek` returned.
-
-        Raises
-        ------
-        FarmError
-            If that cannot be done.
-        """
-        try:
-            os.ftruncate(self._fd, top.end)
-        except OSError as error:
-            raise FarmError(f"{self._path}: cannot write: {error.strerror}") from error
-
-
-@contextmanager
-def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -> Iterator[Stack]:
-    """Open a stack for a visit; one that a plain farmer has rewritten is put back in order first, if it is short.
-
-    Parameters
-    ----------
-    path
-        The list.
-    is_valid
-        Whether a task belongs to this work directory.
-    confirm
-        `WorkLock.confirm` of the lock that is held.
-
-    Raises
-    ------
-    FarmError
-        If it cannot be opened or read.
-    FencedError
-        If the lock was lost.
-    """
-    with ExitStack() as opened:
-        try:
-            fd = opened.enter_context(_opened(path, 0, confirm))
-            if _is_rewritten(fd):
-                _restore_order(path, is_valid)
-                fd = opened.enter_context(_opened(path, 0, confirm))
-        except FileNotFoundError as error:
-            raise FarmError(f"{path}: the list of tasks to do is gone") from error
-        except OSError as error:
-            raise farm_error(f"{path}: cannot read", error) from error
-        yield Stack(path, fd)
-
-
-def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> Task:
-    task = parse_task(line)
-    if task is None or not is_valid(task):
-        raise FarmError(f"{path}: no task of this work directory: {line[:60].decode('utf-8', 'replace')!r}")
-    return task
-
-
-def _is_rewritten(fd: int) -> bool:
-    """Whether a plain farmer left a short list in ascending order."""
-    size = _repair_end(fd)
-    if not 0 < size <= _SORTABLE:
-        return False
-    first = _leading_id(os.pread(fd, 32, 0))
-    tail = os.pread(fd, _BLOCK, max(0, size - _BLOCK))
-    return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
-
-
-def _restore_order(path: Path, is_valid: Callable[[Task], bool]) -> None:
-    lines = (read_file(path) or b"").split(b"\n")[:-1]
-    tasks = [_parse_known(path, line, is_valid) for line in lines]  # or garbage on the top would sink out of sight
-    tasks.sort(key=lambda task: task.id, reverse=True)
-    replace_file(path, b"".join(map(encode_task, tasks)))
-
-
-def _leading_id(line: bytes) -> int:
-    """Return the ID at the start of a line; -1 if there is none."""
-    match = _LINE.match(line)
-    return int(match[1]) if match else -1
 
 
 def give_back_tasks(farm: Farm, tasks: Iterable[Task]) -> None:

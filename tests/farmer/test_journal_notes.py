@@ -80,7 +80,7 @@ def test_a_visit_that_failed_between_journal_and_list_leaves_taken_as_the_last_r
     def fail(*_: object) -> None:
         raise FarmError("no space")
 
-    monkeypatch.setattr("taskfarmer_mpi.workdir.lists.Stack.cut", fail)
+    monkeypatch.setattr("taskfarmer_mpi.workdir.stack.Stack.cut", fail)
     stage = Stage(tmp_path, 4)
     stage.turn(0.1)
     assert stage.farmer.trouble is not None

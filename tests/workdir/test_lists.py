@@ -11,7 +11,8 @@ from fakes import take_tasks, unasked
 
 from taskfarmer_mpi.errors import FarmError, ShortageError
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.workdir.lists import append_tasks, encode_task, ids_in, open_stack, parse_task
+from taskfarmer_mpi.workdir.lists import append_tasks, encode_task, ids_in, parse_task
+from taskfarmer_mpi.workdir.stack import open_stack
 
 
 def text_of(task_id: int) -> str:

@@ -1,0 +1,159 @@
+"""A list of tasks to do as a stack: the next tasks are read from its end and cut off, whatever its length.
+
+Every function here is called with the work directory's lock held; see `lists`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskfarmer_mpi.errors import FarmError, farm_error
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.workdir.files import read_file, replace_file
+from taskfarmer_mpi.workdir.lists import Confirm, encode_task, opened_list, parse_task, repair_end
+
+_ID = re.compile(rb"(\d{1,18}) ")
+_BLOCK = 64 * 1024
+_SORTABLE = 1024 * 1024
+"""A list up to this size [bytes] is put back in order where a plain farmer rewrote it: a matter of milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The tasks on top of a stack, and where the list ends without them."""
+
+    tasks: list[Task]
+    """The top of the stack first."""
+    end: int
+    """Size of the list without them [bytes]."""
+    remaining: int
+    """About how many tasks are below."""
+
+
+class Stack:
+    """A stack of tasks, open and locked for the length of a visit."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+
+    def peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
+        """Return the tasks on top of the stack, which stays as it is.
+
+        Parameters
+        ----------
+        count
+            How many tasks to return, told about how many there are.
+        is_valid
+            Whether a task belongs to this work directory.
+
+        Raises
+        ------
+        FarmError
+            If the list cannot be read, or has a line on its top that is no task.
+        """
+        try:
+            return self._peek(count, is_valid)
+        except OSError as error:
+            raise farm_error(f"{self._path}: cannot read", error) from error
+
+    def _peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
+        size = repair_end(self._fd)
+        start = max(0, size - _BLOCK)
+        block = os.pread(self._fd, size - start, start)
+        lines = max(1, block.count(b"\n"))
+        estimate = round(size * lines / len(block)) if block else 0
+        wanted = min(count(estimate), estimate)
+        while lines <= wanted and start > 0:  # one line more than wanted, as the first may be cut
+            length = min(start, max(_BLOCK, len(block)))
+            start -= length
+            block = os.pread(self._fd, length, start) + block
+            lines = block.count(b"\n")
+        tasks: list[Task] = []
+        end = len(block)
+        while end > 0 and len(tasks) < wanted:
+            begin = block.rfind(b"\n", 0, end - 1) + 1
+            tasks.append(_parse_known(self._path, block[begin : end - 1], is_valid))
+            end = begin
+        return Top(tasks, start + end, estimate - len(tasks))
+
+    def cut(self, top: Top) -> None:
+        """Take the tasks off the stack that `peek` returned.
+
+        Raises
+        ------
+        FarmError
+            If that cannot be done.
+        """
+        try:
+            os.ftruncate(self._fd, top.end)
+        except OSError as error:
+            raise FarmError(f"{self._path}: cannot write: {error.strerror}") from error
+
+
+@contextmanager
+def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -> Iterator[Stack]:
+    """Open a stack for a visit; one that a plain farmer has rewritten is put back in order first, if it is short.
+
+    Parameters
+    ----------
+    path
+        The list.
+    is_valid
+        Whether a task belongs to this work directory.
+    confirm
+        `WorkLock.confirm` of the lock that is held.
+
+    Raises
+    ------
+    FarmError
+        If it cannot be opened or read.
+    FencedError
+        If the lock was lost.
+    """
+    with ExitStack() as opened:
+        try:
+            fd = opened.enter_context(opened_list(path, 0, confirm))
+            if _is_rewritten(fd):
+                _restore_order(path, is_valid)
+                fd = opened.enter_context(opened_list(path, 0, confirm))
+        except FileNotFoundError as error:
+            raise FarmError(f"{path}: the list of tasks to do is gone") from error
+        except OSError as error:
+            raise farm_error(f"{path}: cannot read", error) from error
+        yield Stack(path, fd)
+
+
+def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> Task:
+    task = parse_task(line)
+    if task is None or not is_valid(task):
+        raise FarmError(f"{path}: no task of this work directory: {line[:60].decode('utf-8', 'replace')!r}")
+    return task
+
+
+def _is_rewritten(fd: int) -> bool:
+    """Whether a plain farmer left a short list in ascending order."""
+    size = repair_end(fd)
+    if not 0 < size <= _SORTABLE:
+        return False
+    first = _leading_id(os.pread(fd, 32, 0))
+    tail = os.pread(fd, _BLOCK, max(0, size - _BLOCK))
+    return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
+
+
+def _restore_order(path: Path, is_valid: Callable[[Task], bool]) -> None:
+    lines = (read_file(path) or b"").split(b"\n")[:-1]
+    tasks = [_parse_known(path, line, is_valid) for line in lines]  # or garbage on the top would sink out of sight
+    tasks.sort(key=lambda task: task.id, reverse=True)
+    replace_file(path, b"".join(map(encode_task, tasks)))
+
+
+def _leading_id(line: bytes) -> int:
+    """Return the ID at the start of a line; -1 if there is none."""
+    match = _ID.match(line)
+    return int(match[1]) if match else -1
