@@ -30,8 +30,13 @@ def encode_name(letter: Letter) -> str:
     content = letter.content[:TEXT_LENGTH] if isinstance(letter.content, str) else letter.content
     text = json.dumps(content).replace("/", "\\u002f")  # a name has no slashes, and JSON has them in texts only
     if len(text) > _LONGEST:
-        text = json.dumps("".join(character if _is_plain(character) else "?" for character in content))
+        text = json.dumps(plain(content))
     return f"{letter.sender}.{letter.number}.{letter.kind}.{text}"
+
+
+def plain(text: str) -> str:
+    """Return the first `TEXT_LENGTH` characters of a text, with `?` for those that JSON writes longer."""
+    return "".join(character if _is_plain(character) else "?" for character in text[:TEXT_LENGTH])
 
 
 def _is_plain(character: str) -> bool:

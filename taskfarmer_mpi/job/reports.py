@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskfarmer_mpi.farmer.tally import Tally
+from taskfarmer_mpi.job.messages import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Report:
 def encode_report(report: Report) -> list[Any]:
     """Return a report as what JSON can hold."""
     tally = report.tally
-    return [tally.slots, tally.finished, tally.failed, round(tally.busy, 3), report.takes_tasks]
+    return [tally.slots, tally.finished, tally.failed, round(tally.busy, 3), plain(tally.aside), report.takes_tasks]
 
 
 def parse_report(content: Any) -> Report:
@@ -31,8 +32,8 @@ def parse_report(content: Any) -> Report:
     TypeError, ValueError
         If it is none.
     """
-    slots, finished, failed, busy, takes_tasks = content
-    return Report(Tally(int(slots), int(finished), int(failed), float(busy)), bool(takes_tasks))
+    slots, finished, failed, busy, aside, takes_tasks = content
+    return Report(Tally(int(slots), int(finished), int(failed), float(busy), str(aside)), bool(takes_tasks))
 
 
 class Reports:
