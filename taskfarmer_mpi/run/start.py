@@ -24,6 +24,7 @@ from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_r
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.lines import Handler
+from taskfarmer_mpi.tasklists.oddities import describe_background, has_shell_lines
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
@@ -104,6 +105,7 @@ class Start:
         plan = replace(self._plan, listed=self.farm.catalog.listed, digest="" if stored is None else stored.digest)
         self._plan = plan
         self._prepare_workdir()
+        self._warn_of_background()
         self._recovery = recover(self.farm, (), options.lock_patience)
         remove_dead_boards(self.farm.workdir, self.lock)
         if options.reclaim:
@@ -157,6 +159,12 @@ class Start:
 
     def _read_tasklist(self) -> Handler:
         return make_handler(self._plan.handler, self._plan.tasklist, self._plan.workdir)
+
+    def _warn_of_background(self) -> None:
+        if has_shell_lines(self.farm.handler) and self._plan.runner.name != "exec":
+            sentence = describe_background(self.farm.catalog.lines)
+            if sentence is not None:
+                log.warning("%s: %s", self._plan.tasklist, sentence)
 
     def _take_life(self) -> None:
         mode = lock_mode(self.farm.workdir.path)

@@ -56,7 +56,8 @@ class CommandTemplate:
         places = {name: place for place, name in enumerate(names)}
         for name in self.names:
             if name not in places:
-                raise ValueError(f"nothing is named {name!r}, a field of the command; {known_names(names)}")
+                hint = "" if name.isidentifier() else f"; braces that are no field are doubled: {{{{{name}}}}}"
+                raise ValueError(f"nothing is named {name!r}, a field of the command; {known_names(names)}{hint}")
         return BoundTemplate(self._form, [(places[name], is_raw) for name, is_raw in self._fields])
 
 

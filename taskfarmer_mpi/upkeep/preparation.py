@@ -23,6 +23,8 @@ from taskfarmer_mpi.workdir.lists import split_line
 
 log = logging.getLogger(__name__)
 
+_REMEDY = "put it back as it was, or begin anew with another --workdir"
+
 
 def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     """Check the work directory and bring it to where a farmer can take tasks.
@@ -146,18 +148,20 @@ def _describe(farm: Farm, changes: list[str]) -> str:
         header = "header or its " if farm.catalog.lines.header else ""
         return (
             f"{farm.handler.path}: its {header}first {farm.catalog.listed} tasks are not those for which"
-            f" {farm.workdir.path} was made; only lines appended at the end are allowed"
+            f" {farm.workdir.path} was made; only lines appended at the end are allowed: {_REMEDY}"
         )
     more = f"; {len(changes) - 1} more tasks differ: " + ", ".join(changes[1:4]) if len(changes) > 1 else ""
-    return f"{changes[0]}: the tasklist no longer matches the work directory{more}"
+    return f"{changes[0]}: the tasklist no longer matches the work directory{more}: {_REMEDY}"
 
 
 def _examine(farm: Farm, path: Path, data: bytes | None, changes: list[str] | None) -> Iterator[int]:
     """Yield the IDs in one list after checking each line; a torn last line is left out.
 
-    If `changes` is a list, the texts are compared, and it gets those that differ.
+    If `changes` is a list, the texts are compared, and it gets those that differ. Otherwise the tasklist is known to be that
+    of the work directory, and so a task that is to be run and has another text was edited in its list.
     """
     catalog = farm.catalog
+    is_stack = path in (farm.workdir.toprocess, farm.workdir.added)
     for number, line in enumerate(io.BytesIO(data or b""), 1):
         if not line.endswith(b"\n"):
             return
@@ -169,6 +173,11 @@ def _examine(farm: Farm, path: Path, data: bytes | None, changes: list[str] | No
         if task_id >= count:
             raise UserError(
                 f"{path}:{number}: task {task_id} is not in {farm.handler.path}, which has {count} tasks, from 0 on"
+            )
+        if changes is None and is_stack and not catalog.has(task_id, text):
+            raise UserError(
+                f"{path}:{number}: task {task_id} is {_shorten(text)} here, but it is {_shorten(catalog.raw(task_id))}:"
+                " put the line back as it was; another command is a task of its own (taskfarmer-ctl add)"
             )
         if changes is not None and text != catalog.raw(task_id):
             now = _shorten(catalog.raw(task_id))

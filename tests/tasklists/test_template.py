@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 from pathlib import Path
 
@@ -156,3 +157,11 @@ def test_a_template_in_error_is_named_with_its_line(tmp_path: Path, text: str, m
     with pytest.raises(UserError) as caught:
         template(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path}/scan{message}")
+
+
+@pytest.mark.parametrize("braces", ["{print $1}", "{ print }", "{a b}"])
+def test_braces_of_another_language_are_told_how_to_be_written(tmp_path: Path, braces: str) -> None:
+    path = tmp_path / "t"
+    path.write_text(f"command = awk '{braces}' {{x}}\nx = 1 2\n")
+    with pytest.raises(UserError, match=re.escape(f"braces that are no field are doubled: {{{braces}}}")):
+        TemplateTaskList(path, tmp_path)

@@ -145,3 +145,27 @@ def test_a_file_in_place_of_the_work_directory_is_refused(tmp_path: Path) -> Non
         Workdir(tmp_path / "work").create()
     with pytest.raises(UserError, match="not a directory"):
         read_config(Workdir(tmp_path / "work"))
+
+
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        ("3 d\n2 C\n1 b\n0 a\n", r"toprocess:2: task 2 is 'C' here, but it is 'c': put the line back as it was"),
+        ("3 d\n2 c\n1 b\n0 a extra\n", r"toprocess:4: task 0 is 'a extra' here, but it is 'a'"),
+        ("3 \n2 c\n", r"toprocess:1: task 3 is '' here, but it is 'd'"),
+    ],
+)
+def test_a_list_whose_texts_were_edited_is_refused_at_the_start(tmp_path: Path, edited: str, words: str) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    farm.workdir.toprocess.write_text(edited)
+    before = tree(farm.workdir.path)
+    with pytest.raises(UserError, match=words):
+        again(tmp_path, COMMANDS)
+    assert tree(farm.workdir.path) == before
+
+
+def test_a_changed_tasklist_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    assert farm.workdir.toprocess.exists()
+    with pytest.raises(UserError, match="put it back as it was, or begin anew with another --workdir"):
+        again(tmp_path, ["a", "x", "c", "d"])

@@ -20,6 +20,7 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.shell import SCRIPT_FD, Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler
+from taskfarmer_mpi.tasklists.oddities import describe_oddities, has_shell_lines
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir
@@ -56,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
     for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(commands, runner)):
         print(line)
+    if has_shell_lines(handler) and plan.runner.name != "exec":
+        for sentence in describe_oddities(Path(plan.tasklist), handler.tasks):
+            print(f"look at this:   {sentence}")
     troubles = list(_describe_locks(workdir))
     return 1 if any(troubles) else 0
 

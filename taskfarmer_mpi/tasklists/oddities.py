@@ -1,0 +1,90 @@
+"""Lines that a shell runs, but not as their author may have meant them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from taskfarmer_mpi.common.wording import count_of
+from taskfarmer_mpi.tasklists.lines import Handler, Lines, ListTaskList
+
+_BACKGROUND = re.compile(rb"(?<![&\\])&\Z")
+_OTHER_TOOLS = {b"#DISBATCH": "disBatch", b"LAUNCHER_JID": "launcher", b":::": "GNU parallel"}
+_SAMPLE = 100
+
+
+def has_shell_lines(handler: Handler) -> bool:
+    """Whether each line of the tasklist is a command as it stands."""
+    return type(handler) is ListTaskList
+
+
+def describe_background(lines: Lines) -> str | None:
+    """Say how many lines end in ``&``, if any do: bash does not wait for what such a line starts."""
+    return _describe(
+        lines,
+        lambda line: _BACKGROUND.search(line) is not None,
+        "in '&': such a task ends at once, and is finished whatever becomes of what it started; leave the '&' out",
+        "ends",
+    )
+
+
+def describe_oddities(path: Path, lines: Lines) -> list[str]:
+    """Return a sentence on each kind of lines that may be meant in another way."""
+    found = [
+        describe_background(lines),
+        _describe(lines, _is_continued, "in '\\': lines are not joined, each of them is a task", "ends"),
+        _describe(lines, _has_open_quote, "a quote that is not closed", "has"),
+        _describe(
+            lines, lambda line: line.startswith(b"#"), "an indented comment: it is a task that does nothing", "is", "are"
+        ),
+        _describe_table(lines),
+        *_describe_other_tools(path),
+    ]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def _describe(lines: Lines, is_odd: Callable[[bytes], bool], what: str, verb: str, plural: str | None = None) -> str | None:
+    odd = [index for index in range(len(lines)) if is_odd(lines.raw(index))]
+    if not odd:
+        return None
+    verb = verb if len(odd) == 1 else plural or {"ends": "end", "has": "have"}[verb]
+    return f"{count_of(len(odd), 'line')} (the first is task {odd[0]}) {verb} {what}"
+
+
+def _is_continued(line: bytes) -> bool:
+    return (len(line) - len(line.rstrip(b"\\"))) % 2 == 1
+
+
+def _has_open_quote(line: bytes) -> bool:
+    if (b"'" not in line and b'"' not in line) or b"$'" in line or b"<<" in line:
+        return False
+    try:
+        shlex.split(line.decode("utf-8", "surrogateescape"), comments=True)
+    except ValueError as error:
+        return "quotation" in str(error)
+    return False
+
+
+def _describe_table(lines: Lines) -> str | None:
+    """Say that the lines look like the rows of a table, each of which would fail as a command."""
+    rows = [lines.raw(index) for index in range(min(len(lines), _SAMPLE))]
+    for separator in (b",", b"\t"):
+        counts = {row.count(separator) for row in rows}
+        if len(rows) > 1 and len(counts) == 1 and all(separator in _first_word(row) for row in rows):
+            return "these look like the rows of a table: such a list needs a handler (TableTaskList, option -t)"
+    return None
+
+
+def _first_word(row: bytes) -> bytes:
+    return row.split(b" ", 1)[0]
+
+
+def _describe_other_tools(path: Path) -> list[str]:
+    data = path.read_bytes()
+    return [
+        f"{mark.decode()!r} is in it: a list for {tool} means more than its lines say to a shell"
+        for mark, tool in _OTHER_TOOLS.items()
+        if mark in data
+    ]
