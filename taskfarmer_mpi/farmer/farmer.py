@@ -30,7 +30,7 @@ KILL_PATIENCE = 1.0
 """How long a farmer that stops waits for its tasks' last processes to die [s]."""
 LONGEST_PAUSE = 0.1
 """How long a farmer sleeps at most [s]."""
-SIGN_INTERVAL = 60.0
+SIGN_INTERVAL = 20.0
 """How often a farmer whose tasks run notes that it lives [s]: so the trace knows about how long they ran if it dies."""
 
 

@@ -6,10 +6,12 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch
+from taskfarmer_mpi.upkeep.holders import Holders
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
 
@@ -54,6 +56,7 @@ class LeaderDuties:
         self._patience = patience
         self._watch = watch
         self._clock = clock
+        self._holders = Holders(farm, farmer.journal.path, clock)
         self._next_watch = clock() + WATCH_INTERVAL
         self._waiting_since: float | None = None
         self._next_report = math.inf
@@ -66,7 +69,8 @@ class LeaderDuties:
         """Settle the tasks of dead farmers; return whether that could be done."""
         own = () if self._farmer.trouble is not None else (self._farmer.journal.path,)
         try:
-            self.recovery = recover(self._farm, own, LOCK_PATIENCE)
+            recovery = recover(self._farm, own, LOCK_PATIENCE)
+            self.recovery = replace(recovery, waiting=[*recovery.waiting, *self._holders.unseen()])
         except (LockBusyError, ShortageError) as error:
             log.info("%s", error)
             self._busy_since = self._busy_since or self._clock()
@@ -84,7 +88,7 @@ class LeaderDuties:
         return True
 
     def has_waited_enough(self) -> bool:
-        """Whether the tasks of dead farmers that still run were waited for as long as for a lock; say so now and then."""
+        """Whether tasks of farmers that are or may be dead were waited for as long as for a lock; say so now and then."""
         now = self._clock()
         if self._waiting_since is None:
             self._waiting_since, self._next_report = now, now + WAIT_REPORT
