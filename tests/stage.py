@@ -15,7 +15,8 @@ import pytest
 from helpers import clean_environment, wait_for
 
 from taskfarmer_mpi.farmer import guardian
-from taskfarmer_mpi.farmer.pool import Pool, task_environment
+from taskfarmer_mpi.farmer.environment import task_environment
+from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir

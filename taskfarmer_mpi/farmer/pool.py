@@ -2,110 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import heapq
 import itertools
-import logging
 import os
 import resource
 import signal
-import stat
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.programs import is_asking
-from taskfarmer_mpi.errors import FarmError, ShortageError, farm_error, is_shortage
+from taskfarmer_mpi.errors import ShortageError, farm_error
 from taskfarmer_mpi.farmer import guardian
-from taskfarmer_mpi.farmer.script_file import script_file
+from taskfarmer_mpi.farmer.guard import Guard
+from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
-from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
-from taskfarmer_mpi.workdir.locks import TASK_LOCK_FD, LifeLock
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import LifeLock
 
-log = logging.getLogger(__name__)
-
-LAUNCHER_PREFIXES = (
-    "PMI_",
-    "PMI2_",
-    "PMIX_",
-    "OMPI_",
-    "PRTE_",
-    "MPI_LOCAL",
-    "MPIR_",
-    "MPIEXEC_",
-    "HYDRA_",
-    "HYDI_",
-    "PALS_",
-)
-"""Variables by which an MPI launcher tells a process that it is a rank; a task that is an MPI program must not see them."""
-USER_PREFIXES = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_MCA_")
-"""Variables that look like those but are a user's settings, which a task's own mpiexec needs."""
-
-MAX_GUARDIANS = 10
-"""How many guardians a farmer starts before it gives up."""
 NOT_FOUND = 127
 """Exit code of a task whose command is not there, as in a shell."""
-
 CANNOT_EXECUTE = 126
 """Exit code of a task whose command is there, or may be, but could not be started, as in a shell."""
-
-_PROGRAM_ERRORS = frozenset(
-    {
-        errno.E2BIG,
-        errno.EACCES,
-        errno.EINVAL,
-        errno.EISDIR,
-        errno.ELIBBAD,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.ENOENT,
-        errno.ENOEXEC,
-        errno.ENOTDIR,
-        errno.EPERM,
-        errno.ETXTBSY,
-    }
-)
-"""What `execve` says of one program; see its manual page."""
-
-_ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
-
-
-def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what a launcher tells its ranks."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(USER_PREFIXES) or not name.startswith(LAUNCHER_PREFIXES)
-    }
-
-
-def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, rank: int) -> dict[str, str]:
-    """Return the environment that all tasks of a farmer share."""
-    kept = without_launcher(environ)
-    family = f"{kept[guardian.FAMILY]}:{farmer}" if kept.get(guardian.FAMILY) else farmer
-    return kept | {
-        guardian.FAMILY: family,
-        "TASKFARMER_FARMER": farmer,
-        "TASKFARMER_RANK": str(rank),
-        "TASKFARMER_WORKDIR": str(workdir.path),
-    }
-
-
-def _encode(word: str) -> str | bytes:
-    return word if word.isascii() else word.encode("utf-8", "surrogateescape")
-
-
-def _is_about_command(error: OSError) -> bool:
-    """Whether the kernel refused this very program; with anything else the next task would meet the same."""
-    return error.errno in _PROGRAM_ERRORS
-
-
-def _write_reason(log_fd: int, reason: str) -> None:
-    with suppress(OSError):
-        write_all(log_fd, f"taskfarmer_mpi: {reason}\n".encode("utf-8", "surrogateescape"))
 
 
 class _Running(NamedTuple):
@@ -118,7 +38,16 @@ class _Running(NamedTuple):
 class Pool:
     """A fixed number of slots, each of which runs one task at a time in a session of its own."""
 
-    def __init__(self, *, slots: int, farmer: str, task_lock: LifeLock, workdir: Workdir, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        farmer: str,
+        task_lock: LifeLock,
+        workdir: Workdir,
+        environ: Mapping[str, str],
+        first_node_slot: int = 0,
+    ) -> None:
         """Start the guardian; no task runs yet.
 
         Parameters
@@ -133,24 +62,22 @@ class Pool:
             Where the logs go.
         environ
             What `task_environment` returned.
+        first_node_slot
+            The number of slot 0 among the slots of its node.
         """
         self._farmer = farmer
         self._task_lock = task_lock
-        self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
-        self._logs = workdir.logs
-        self._log_prefix = f"{workdir.logs}/log_"
-        self._shares_logs = bool(workdir.logs.stat().st_mode & stat.S_IWGRP)
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._processes = ProcessStart(
+            task_lock=task_lock, workdir=workdir, environ=environ, first_node_slot=first_node_slot
+        )
         self._free = list(range(slots))
-        self._guardians = 0
         self.has_survivors = False
         """Whether processes of tasks lived on after they were killed."""
         self.others: dict[int, int] = {}
         """Exit status by process of children of this farmer that were no tasks and have ended."""
         self._running: dict[int, _Running] = {}
         self.refresh()
-        self._life_end, self._life = os.pipe()
-        self._guardian = self._start_guardian()
+        self._guard = Guard(farmer, task_lock)
 
     @property
     def free(self) -> int:
@@ -176,23 +103,6 @@ class Pool:
                         os.set_inheritable(int(name), False)
         self._own_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    def _start_guardian(self) -> int:
-        """Start the process that ends this farmer's tasks when the farmer is gone."""
-        guardian_pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", guardian.__file__, self._farmer, str(self._task_lock.path), "3"],
-            os.environ,
-            file_actions=[
-                *((os.POSIX_SPAWN_DUP2, self._null, fd) for fd in range(3)),
-                (os.POSIX_SPAWN_DUP2, self._life_end, 3),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_ALL_SIGNALS,
-        )
-        self._guardians += 1
-        return guardian_pid
-
     def start(self, task: Task, launch: Launch) -> Run | None:
         """Start a task in the next free slot.
 
@@ -207,21 +117,21 @@ class Pool:
         FarmError
             If it would be the same with the next task: a full disk, logs that this user cannot write.
         """
-        if not self._guardian:
+        if not self._guard.pid:
             raise ShortageError("cannot start the guardian of this farmer's tasks")
-        log_fd = self._open_log(task)
+        log_fd = self._processes.open_log(task)
         if log_fd is None:
             return self._cannot_start(task, CANNOT_EXECUTE)
         slot = heapq.heappop(self._free)
         started = time.time()
         try:
-            pid = self._spawn(task, slot, launch, log_fd)
+            pid = self._processes.spawn(task, slot, launch, log_fd)
         except (OSError, ValueError) as error:
             heapq.heappush(self._free, slot)
-            if isinstance(error, OSError) and not _is_about_command(error):
+            if isinstance(error, OSError) and not is_about_command(error):
                 raise farm_error("cannot start a process", error) from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            _write_reason(log_fd, f"cannot start {launch.program[:200]}: {reason}")
+            write_reason(log_fd, f"cannot start {launch.program[:200]}: {reason}")
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
             return self._cannot_start(task, code, started)
         finally:
@@ -231,64 +141,22 @@ class Pool:
 
     def refuse(self, task: Task, reason: str) -> Run:
         """Return the run of a task of which no command can be made; its log gets the reason."""
-        log_fd = self._open_log(task)
+        log_fd = self._processes.open_log(task)
         if log_fd is not None:
-            _write_reason(log_fd, reason)
+            write_reason(log_fd, reason)
             os.close(log_fd)
         return self._cannot_start(task, CANNOT_EXECUTE)
-
-    def _open_log(self, task: Task) -> int | None:
-        path = f"{self._log_prefix}{task.id}"
-        try:
-            fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        except OSError as error:
-            if not (isinstance(error, IsADirectoryError) or os.path.islink(path)):
-                raise farm_error(f"{path}: cannot write the log", error) from error
-            log.warning("%s: cannot write the log: %s", path, error.strerror)
-            return None
-        if self._shares_logs:
-            share(fd, self._logs)
-        return fd
 
     def _cannot_start(self, task: Task, code: int, started: float | None = None) -> Run:
         now = time.time()
         return Run(task, self._free[0], started or now, now, code)
 
-    def _spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
-        environ = self._environ
-        environ[b"PROC_NUMBER"] = environ[b"TASKFARMER_TASK"] = b"%d" % task.id
-        environ[b"TASKFARMER_SLOT"] = b"%d" % slot
-        if launch.environ:
-            environ = environ | {os.fsencode(name): os.fsencode(value) for name, value in launch.environ.items()}
-        try:
-            with script_file(launch.script) as script_actions:
-                return os.posix_spawn(
-                    _encode(launch.program),
-                    list(map(_encode, launch.argv)),
-                    environ,
-                    file_actions=[
-                        (os.POSIX_SPAWN_DUP2, self._null, 0),
-                        (os.POSIX_SPAWN_DUP2, log_fd, 1),
-                        (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                        (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
-                        *script_actions,
-                    ],
-                    setsid=True,
-                    setsigmask=[],
-                    setsigdef=_ALL_SIGNALS,
-                )
-        except OSError as error:
-            if launch.fallback is None or not _is_about_command(error):
-                raise
-            return self._spawn(task, slot, launch.fallback, log_fd)
-
     def reap(self) -> list[Run]:
         """Return the runs that have ended since the last call; their slots are free."""
         runs = []
         for pid, status, usage in self._ended():
-            if pid == self._guardian:
-                log.warning("the guardian of this farmer's tasks died; starting another one")
-                self._guardian = 0
+            if pid == self._guard.pid:
+                self._guard.see_end()
             running = self._running.pop(pid, None)
             if running is None:
                 self.others[pid] = status
@@ -305,22 +173,12 @@ class Pool:
                     max_rss=usage.ru_maxrss if usage.ru_maxrss > self._own_rss else 0,
                 )
             )
-        if not self._guardian:
-            self._renew_guardian()
+        self._guard.renew()
         return runs
-
-    def _renew_guardian(self) -> None:
-        if self._guardians >= MAX_GUARDIANS:
-            raise FarmError("the guardian of this farmer's tasks dies again and again")
-        try:
-            self._guardian = self._start_guardian()
-        except OSError as error:
-            if not is_shortage(error):  # else the next reap tries it again, and no task is started before
-                raise FarmError(f"cannot start the guardian of this farmer's tasks: {error.strerror}") from error
 
     def _ended(self) -> Iterator[tuple[int, int, resource.struct_rusage]]:
         """Yield process, status and usage of children that have ended; while another thread awaits one, of own ones only."""
-        for awaited in filter(None, [self._guardian, *self._running]) if is_asking() else itertools.repeat(-1):
+        for awaited in filter(None, [self._guard.pid, *self._running]) if is_asking() else itertools.repeat(-1):
             try:
                 pid, status, usage = os.wait4(awaited, os.WNOHANG)
             except ChildProcessError:
@@ -373,11 +231,5 @@ class Pool:
 
     def close(self) -> None:
         """Send the guardian home: no task is left that it would have to end."""
-        with suppress(OSError):
-            os.write(self._life, b".")
-        os.close(self._life)
-        os.close(self._life_end)
-        os.close(self._null)
-        if self._guardian:
-            with suppress(ChildProcessError):
-                os.waitpid(self._guardian, 0)
+        self._processes.close()
+        self._guard.send_home()

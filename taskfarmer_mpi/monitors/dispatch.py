@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from taskfarmer_mpi.farmer.environment import without_launcher
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.farmer.pool import without_launcher
 from taskfarmer_mpi.monitors import builtin
 from taskfarmer_mpi.monitors.pipe import MonitorPipe
 from taskfarmer_mpi.runners.registry import MONITOR, Definition, build, check_options, find, load_class

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 _LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
 _SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
+_LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
 _LAUNCHERS = {
     "HYDI_CONTROL_FD": "mpiexec of MPICH (Hydra)",
     "PRTE_LAUNCHED": "mpiexec of Open MPI",
@@ -39,6 +40,11 @@ def launched_size(environ: Mapping[str, str]) -> int:
 def launched_rank(environ: Mapping[str, str]) -> int:
     """Return which rank the launcher says that this process is; 0 if it says nothing."""
     return next((int(environ[name]) for name in _RANKS if environ.get(name, "").isdecimal()), 0)
+
+
+def local_rank(environ: Mapping[str, str]) -> int:
+    """Return the number of this process among those that the launcher started on this node; 0 if it says nothing."""
+    return next((int(environ[name]) for name in _LOCAL_RANKS if environ.get(name, "").isdecimal()), 0)
 
 
 def started_ranks(environ: Mapping[str, str]) -> dict[str, int]:

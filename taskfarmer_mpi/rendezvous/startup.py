@@ -39,14 +39,27 @@ class Orders:
 
     farmers: dict[int, str]
     """Name of the farmer of each rank that came up."""
-    sharers: int
-    """How many ranks share this rank's CPUs."""
+    shares: dict[int, int]
+    """How many slots each rank has if it is not told a number: its part of the CPUs that it may use."""
     job_end: float | None = None
     """When the batch job ends [s since the epoch, by rank 0's clock]; None if that is not known."""
     hosts: dict[int, str] = field(default_factory=dict)
     """Name of the node of each rank that came up."""
     cpus: dict[str, int] = field(default_factory=dict)
     """How many CPUs the ranks of each node may use together."""
+
+    def slots_before(self, rank: int, slots: int | None) -> int:
+        """Return how many slots the ranks before this one have on its node.
+
+        Parameters
+        ----------
+        rank
+            One that came up.
+        slots
+            Slots of each rank; None for its share.
+        """
+        neighbours = [other for other in self.hosts if other < rank and self.hosts[other] == self.hosts[rank]]
+        return sum(slots or self.shares[other] for other in neighbours)
 
     def crowding(self, slots: int | None) -> str | None:
         """Say which nodes have several ranks with more slots than CPUs, and how to mend it; None if there are none.
@@ -134,11 +147,12 @@ def lead_startup(
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
     cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
-    orders = {rank: Orders(farmers, _sharers(hello, hellos), job_end, hosts, cpus) for rank, hello in hellos.items()}
+    shares = {rank: max(1, len(hello.cpus) // _sharers(hello, hellos)) for rank, hello in hellos.items()}
+    orders = Orders(farmers, shares, job_end, hosts, cpus)
     make_ready(farmers)
     for rank in others:
-        comm.send(rank, "go", orders[rank])
-    return orders[0]
+        comm.send(rank, "go", orders)
+    return orders
 
 
 def _name(ranks: list[int]) -> str:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
-from taskfarmer_mpi.farmer.pool import Pool, task_environment
+from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.board import make_board, remove_dead_boards
 from taskfarmer_mpi.job.walltime import job_end
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
+from taskfarmer_mpi.rendezvous.launcher import local_rank
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.summary import say_resumed, tasks
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
@@ -191,8 +193,8 @@ class Start:
             When it will be stopped, on the clock that only goes forward [s].
         """
         options = self.options
-        slots = self._plan.slots or max(1, len(os.sched_getaffinity(0)) // orders.sharers)
         rank = self._comm.rank
+        slots = self._plan.slots or orders.shares[rank]
         workdir = self.farm.workdir
         identity = Identity(
             farmer=self._name,
@@ -214,12 +216,19 @@ class Start:
             task_lock=self.task_lock,
             workdir=workdir,
             environ=task_environment(self._environ, self._name, workdir, rank),
+            first_node_slot=self._first_node_slot(orders, slots),
         )
         outfit = Outfit(self.farm, self._runner, pool, slots, self._journal(identity, pool), self.life, self.task_lock)
         farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time))
         note_recovery(farmer.journal, self._recovery)
         farmer.journal.note("start", begin=round(self._begin, 6))
         return farmer
+
+    def _first_node_slot(self, orders: Orders, slots: int) -> int:
+        """Return the number of slot 0 among the slots of its node; without MPI the launcher says it."""
+        if self._comm.size == 1:
+            return local_rank(self._environ) * slots
+        return orders.slots_before(self._comm.rank, self._plan.slots)
 
     def _journal(self, identity: Identity, pool: Pool) -> Journal:
         """Begin the farmer's journal; if there are monitors, start them, and have them hear of what it notes."""

@@ -69,15 +69,14 @@ def test_ranks_get_the_plan_and_their_orders(tmp_path: Path) -> None:
         plans.append(plan)
         return own_lock(farm)
 
-    hellos = [replace(HELLO, farmer=f"f{rank}", cpus=frozenset({rank // 2})) for rank in range(3)]
+    hellos = [
+        replace(HELLO, farmer=f"f{rank}", cpus=frozenset(range(rank // 2 * 4, rank // 2 * 4 + 4))) for rank in range(3)
+    ]
     leader, *others = startup(farm, [prepare, prepare], hellos)
     names = {0: "f0", 1: "f1", 2: "f2"}
     hosts = dict.fromkeys(names, "node")
-    assert leader == Orders(names, 2, 123.0, hosts, {"node": 2})
-    assert [orders for orders, _ in others] == [
-        Orders(names, 2, 123.0, hosts, {"node": 2}),
-        Orders(names, 1, 123.0, hosts, {"node": 2}),
-    ]
+    expected = Orders(names, {0: 2, 1: 2, 2: 4}, 123.0, hosts, {"node": 8})
+    assert [leader, *(orders for orders, _ in others)] == [expected] * 3
     assert all(abs(offset) < 0.5 for _, offset in others)
     assert plans == ["plan", "plan"]
 
@@ -154,8 +153,22 @@ def test_a_rank_that_is_told_to_stop_waits_for_others_no_longer_than_a_moment() 
     assert watch.read() < STOP_PATIENCE + 2.0
 
 
+@pytest.mark.parametrize(
+    ("hosts", "slots", "before"),
+    [
+        ("aaaa", 2, [0, 2, 4, 6]),
+        ("abab", 3, [0, 0, 3, 3]),
+        ("aabb", 1, [0, 1, 0, 1]),
+        ("aaba", None, [0, 5, 0, 11]),
+    ],
+)
+def test_slots_are_numbered_through_on_each_node(hosts: str, slots: int | None, before: list[int]) -> None:
+    orders = Orders({}, {0: 5, 1: 6, 2: 7, 3: 8}, hosts=dict(enumerate(hosts)))
+    assert [orders.slots_before(rank, slots) for rank in range(4)] == before
+
+
 def _orders(hosts: list[str], cpus: dict[str, int]) -> Orders:
-    return Orders({}, 1, hosts=dict(enumerate(hosts)), cpus=cpus)
+    return Orders({}, {}, hosts=dict(enumerate(hosts)), cpus=cpus)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""How a task becomes a process: its log, its environment, a session of its own."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+
+from taskfarmer_mpi.errors import farm_error
+from taskfarmer_mpi.farmer.script_file import script_file
+from taskfarmer_mpi.runners.shell import Launch
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
+from taskfarmer_mpi.workdir.locks import TASK_LOCK_FD, LifeLock
+
+log = logging.getLogger(__name__)
+
+ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+_PROGRAM_ERRORS = frozenset(
+    {
+        errno.E2BIG,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELIBBAD,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOEXEC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.ETXTBSY,
+    }
+)
+"""What `execve` says of one program; see its manual page."""
+
+
+class ProcessStart:
+    """Starts the processes of one farmer's tasks."""
+
+    def __init__(
+        self, *, task_lock: LifeLock, workdir: Workdir, environ: Mapping[str, str], first_node_slot: int = 0
+    ) -> None:
+        """Prepare what all tasks share.
+
+        Parameters
+        ----------
+        task_lock
+            The lock that all tasks inherit.
+        workdir
+            Where the logs go.
+        environ
+            What `task_environment` returned.
+        first_node_slot
+            The number of slot 0 among the slots of its node.
+        """
+        self._task_lock = task_lock
+        self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+        self._first_node_slot = first_node_slot
+        self._logs = workdir.logs
+        self._log_prefix = f"{workdir.logs}/log_"
+        self._shares_logs = bool(workdir.logs.stat().st_mode & stat.S_IWGRP)
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def open_log(self, task: Task) -> int | None:
+        """Return a descriptor of the empty log of a task; None if only this task's cannot be opened.
+
+        Raises
+        ------
+        FarmError
+            If it would be the same with the log of the next task.
+        """
+        path = f"{self._log_prefix}{task.id}"
+        try:
+            fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        except OSError as error:
+            if not (isinstance(error, IsADirectoryError) or os.path.islink(path)):
+                raise farm_error(f"{path}: cannot write the log", error) from error
+            log.warning("%s: cannot write the log: %s", path, error.strerror)
+            return None
+        if self._shares_logs:
+            share(fd, self._logs)
+        return fd
+
+    def spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
+        """Start the process of a task and return its number.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the kernel does not take the command, nor that of `Launch.fallback`.
+        """
+        try:
+            return self._spawn(task, slot, launch, log_fd)
+        except OSError as error:
+            if launch.fallback is None or not is_about_command(error):
+                raise
+            return self._spawn(task, slot, launch.fallback, log_fd)
+
+    def _spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
+        environ = self._environ
+        environ[b"PROC_NUMBER"] = environ[b"TASKFARMER_TASK"] = b"%d" % task.id
+        environ[b"TASKFARMER_SLOT"] = b"%d" % slot
+        environ[b"TASKFARMER_NODE_SLOT"] = b"%d" % (self._first_node_slot + slot)
+        if launch.environ:
+            environ = environ | {os.fsencode(name): os.fsencode(value) for name, value in launch.environ.items()}
+        with script_file(launch.script) as script_actions:
+            return os.posix_spawn(
+                _encode(launch.program),
+                list(map(_encode, launch.argv)),
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, self._null, 0),
+                    (os.POSIX_SPAWN_DUP2, log_fd, 1),
+                    (os.POSIX_SPAWN_DUP2, log_fd, 2),
+                    (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
+                    *script_actions,
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=ALL_SIGNALS,
+            )
+
+    def close(self) -> None:
+        """Start no more."""
+        os.close(self._null)
+
+
+def is_about_command(error: OSError) -> bool:
+    """Whether the kernel refused this very program; with anything else the next task would meet the same."""
+    return error.errno in _PROGRAM_ERRORS
+
+
+def write_reason(log_fd: int, reason: str) -> None:
+    """Say in a task's log why it did not run; a log that cannot be written is no reason to fail."""
+    with suppress(OSError):
+        write_all(log_fd, f"taskfarmer_mpi: {reason}\n".encode("utf-8", "surrogateescape"))
+
+
+def _encode(word: str) -> str | bytes:
+    return word if word.isascii() else word.encode("utf-8", "surrogateescape")
