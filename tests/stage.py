@@ -41,6 +41,7 @@ class Stage:
             task_lock=self._lock,
             workdir=self.workdir,
             environ=task_environment(environ, self.farmer, self.workdir, 0),
+            first_node_slot=6,
         )
         self._next_id = 0
 

@@ -146,3 +146,10 @@ def _clean_flags(flags: str) -> str | None:
         return None
     words = [word for word in _JOBSERVER.sub("", options).split(" ") if word != "-j"]  # with a job server it means no limit
     return " ".join(words).rstrip() + separator + variables
+
+
+def describe_differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return the sign (``-``, ``+`` or ``~``), name and value of all that differs between two environments."""
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    signs = {name: "+" if name not in before else "-" if name not in after else "~" for name in names}
+    return [(signs[name], name, after.get(name, before.get(name, ""))) for name in names]

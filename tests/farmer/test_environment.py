@@ -1,10 +1,16 @@
 """What a task gets of its farmer's environment: all that is the user's, nothing that a launcher added."""
 
+import socket
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from helpers import MPIEXEC, Site
+from stage import staged
 
 from taskfarmer_mpi.farmer.environment import task_environment, without_launcher
+from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.workdir.files import Workdir
 
 USERS = {
@@ -198,3 +204,55 @@ def test_farmers_above_are_named_first(tmp_path: Path) -> None:
     found = environment({"TASKFARMER_FAMILY": "outer", "TASKFARMER_FARMER": "outer"}, tmp_path)
     assert found["TASKFARMER_FAMILY"] == "outer:farmer-1"
     assert found["TASKFARMER_FARMER"] == "farmer-1"
+
+
+def test_a_task_sees_the_number_of_its_slot_on_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with staged(tmp_path, monkeypatch) as stage:
+        code, text = stage.run(Launch("/bin/sh", ["sh", "-c", "echo $TASKFARMER_SLOT $TASKFARMER_NODE_SLOT"]))
+    assert (code, text) == (0, "0 6\n")
+
+
+def test_the_slots_of_ranks_on_one_node_have_different_numbers(site: Site) -> None:
+    tasks = ["echo $TASKFARMER_NODE_SLOT; sleep 0.5"] * 12
+    site.farm("-n", "2", site.tasklist(tasks), ranks=2).succeed(60)
+    logs = (site.path / "tasks_workdir" / "logs").glob("log_*")
+    assert {path.read_text() for path in logs} == {"0\n", "1\n", "2\n", "3\n"}
+
+
+def test_farmers_that_mpi_does_not_connect_are_numbered_by_their_launcher(site: Site) -> None:
+    tasklist = site.tasklist(["echo $TASKFARMER_NODE_SLOT"])
+    environ = site.environ(SLURM_LOCALID="2", SLURM_STEP_ID="0", SLURM_PROCID="2")
+    site.farm("--mpi", "off", "-n", "3", tasklist, environ=environ).succeed(60)
+    assert (site.path / "tasks_workdir" / "logs" / "log_0").read_text() == "6\n"
+
+
+@pytest.mark.parametrize("ranks", [0, 2], ids=["plain", "two_ranks"])
+def test_programs_of_mpi_run_in_a_line_of_a_job_without_srun(ranks: int, site: Site) -> None:
+    """An srun in a line waits for ever while the step of the farmer has all CPUs; this one fails at once."""
+    srun = site.path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\nexit 9\n")
+    srun.chmod(0o755)
+    job = {"SLURM_JOB_ID": "5", "SLURM_JOBID": "5", "SLURM_JOB_NODELIST": "n[1-5]", "SLURM_NODELIST": "n[1-5]"}
+    job |= {"SLURM_NNODES": "5", "SLURM_TASKS_PER_NODE": "1(x5)", "SLURM_JOB_END_TIME": str(int(time.time()) + 3600)}
+    environ = site.environ()
+    path = f"{srun.parent}:{environ['PATH']}"
+    # the farm's own launcher gets along without Slurm; the one in the line has to by itself
+    wrapper = [f"env PATH={path} " + " ".join(f"'{name}={value}'" for name, value in job.items())]
+    tasklist = site.tasklist([f"{MPIEXEC} -n 2 hostname"])
+    farm = f"{wrapper[0]} {sys.executable} -m taskfarmer_mpi -n 1 {tasklist}"
+    launcher = [MPIEXEC, "-n", str(ranks)] if ranks else []
+    site.start(*launcher, "sh", "-c", farm, environ=environ).succeed(90)
+    log = (site.path / "tasks_workdir" / "logs" / "log_0").read_text()
+    assert log.split() == [socket.gethostname()] * 2
+
+
+def test_check_shows_how_a_tasks_environment_differs(site: Site) -> None:
+    environ = site.environ(PMI_RANK="0", MAKEFLAGS=" -j4 --jobserver-auth=3,4", SLURM_JOB_ID="5", OMPI_MCA_btl="self")
+    check = site.start("taskfarmer-ctl", "check", "--environment", site.tasklist(["true"]), environ=environ)
+    check.succeed(60)
+    lines = [line.strip() for line in check.stdout.splitlines()]
+    assert "- PMI_RANK=0" in lines
+    assert "~ MAKEFLAGS=' -j4'" in lines
+    assert {"+ HYDRA_LAUNCHER=fork", "+ SLURM_OVERLAP=1", "+ TASKFARMER_NODE_SLOT=N"} <= set(lines)
+    assert not any("OMPI_MCA_btl" in line for line in lines)

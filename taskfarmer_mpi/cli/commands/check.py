@@ -17,6 +17,7 @@ from pathlib import Path
 from taskfarmer_mpi.cli.arguments import count
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.farmer.environment import describe_differences, task_environment
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.shell import SCRIPT_FD, Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler
@@ -42,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--show", type=count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
     )
 
+    parser.add_argument(
+        "--environment",
+        action="store_true",
+        help="also show what a task's environment has that this one has not, and the reverse",
+    )
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found; return 1 if locks do not work."""
@@ -60,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     if has_shell_lines(handler) and plan.runner.name != "exec":
         for sentence in describe_oddities(Path(plan.tasklist), handler.tasks):
             print(f"look at this:   {sentence}")
+    for line in _describe_environment(workdir) if arguments.environment else ():
+        print(line)
     troubles = list(_describe_locks(workdir))
     return 1 if any(troubles) else 0
 
@@ -128,6 +137,16 @@ def _describe_launch(launch: Launch) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= LONGEST_WORD else text[: LONGEST_WORD - 1] + "…"
+
+
+def _describe_environment(workdir: Workdir) -> Iterator[str]:
+    """Yield how a task's environment would differ from this one."""
+    environ = task_environment(os.environ, "FARMER", workdir, 0)
+    environ |= dict.fromkeys(("PROC_NUMBER", "TASKFARMER_TASK"), "ID")
+    environ |= dict.fromkeys(("TASKFARMER_SLOT", "TASKFARMER_NODE_SLOT"), "N")
+    yield "environment of a task, compared with this one (- taken away, + added, ~ changed):"
+    for sign, name, value in describe_differences(os.environ, environ):
+        yield f"    {sign} {name}={shlex.quote(_shorten(value))}"
 
 
 def _describe_locks(workdir: Workdir) -> Iterator[str | None]:
