@@ -147,8 +147,7 @@ def lead_startup(
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
     cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
-    shares = {rank: max(1, len(hello.cpus) // _sharers(hello, hellos)) for rank, hello in hellos.items()}
-    orders = Orders(farmers, shares, job_end, hosts, cpus)
+    orders = Orders(farmers, _shares(hellos), job_end, hosts, cpus)
     make_ready(farmers)
     for rank in others:
         comm.send(rank, "go", orders)
@@ -168,8 +167,9 @@ def refuse(comm: Comm, error: UserError) -> None:
         comm.send(rank, "dismiss")
 
 
-def _sharers(hello: Hello, hellos: dict[int, Hello]) -> int:
-    return sum((other.host, other.cpus) == (hello.host, hello.cpus) for other in hellos.values())
+def _shares(hellos: dict[int, Hello]) -> dict[int, int]:
+    sharers = Counter((hello.host, hello.cpus) for hello in hellos.values())
+    return {rank: max(1, len(hello.cpus) // sharers[hello.host, hello.cpus]) for rank, hello in hellos.items()}
 
 
 def _cpus_of(host: str, hellos: dict[int, Hello]) -> int:
