@@ -88,7 +88,9 @@ def read_options(arguments: argparse.Namespace) -> Options:
     from taskfarmer_mpi.upkeep.plan import Request
 
     return Options(
-        request=Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, arguments.proc),
+        request=Request(
+            arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, arguments.proc, arguments.chdir
+        ),
         timeout=arguments.timeout or None,
         grace=arguments.grace,
         task_time=arguments.task_time,

@@ -75,6 +75,12 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         f" (default: that of the work directory, {SLOTS} for a new one)",
     )
     group.add_argument(
+        "--chdir",
+        metavar="DIR",
+        type=Path,
+        help="where tasks run (default: where the farm was begun); it is kept",
+    )
+    group.add_argument(
         "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
     )
     group.add_argument(

@@ -29,15 +29,17 @@ from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.tasklists.oddities import describe_background, has_shell_lines
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
+from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
-from taskfarmer_mpi.upkeep.preparation import prepare
+from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
+from taskfarmer_mpi.workdir.lock_files import lock_paths
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode
 
 if TYPE_CHECKING:
     from taskfarmer_mpi.monitors.dispatch import Dispatcher
@@ -95,17 +97,22 @@ class Start:
         self._job = environ.get("SLURM_JOB_ID", "")
         self._begin = time.time()
         self._recovery = Recovery()
+        self._absence: str | None = None
+        """Why this rank can run no tasks, if so: the others go on."""
         self.dispatcher: Dispatcher | None = None
         """The monitors of this rank's farmer, if it has any."""
 
     def lead(self) -> tuple[Orders, float]:
         """Make the work directory ready and bring the other ranks to the start."""
         options = self.options
-        self._open_farm(make_plan(options.request))
-        self.farm = prepare(self.farm, self._plan.to_store, options.lock_patience)
-        stored = read_config(self.farm.workdir)
-        plan = replace(self._plan, listed=self.farm.catalog.listed, digest="" if stored is None else stored.digest)
-        self._plan = plan
+        here = os.getcwd()
+        plan = make_plan(options.request)
+        enter_directory(plan)
+        self._open_farm(plan)
+        if options.request.directory is not None:
+            change_directory(self.farm.workdir, self.lock, plan.directory, options.lock_patience)
+        self.farm = prepare(self.farm, plan.to_store, options.lock_patience)
+        self._plan = plan = self._agree(plan, here)
         self._prepare_workdir()
         self._warn_of_background()
         self._recovery = recover(self.farm, (), options.lock_patience)
@@ -125,12 +132,25 @@ class Start:
         if len(farmers) > 1:
             make_board(self.farm.workdir, farmers)
 
+    def _agree(self, plan: Plan, here: str) -> Plan:
+        """Take from the work directory what another farmer may have been quicker to store; go to where its tasks run."""
+        stored = read_config(self.farm.workdir) or plan.to_store
+        plan = replace(plan, listed=self.farm.catalog.listed, digest=stored.digest, directory=stored.directory)
+        enter_directory(plan)
+        if not os.path.samefile(plan.directory, here) and self.options.request.directory is None:
+            log.warning("tasks run in %s, where the farm was begun, and not here: --chdir DIR changes that", plan.directory)
+        return plan
+
     def follow(self) -> tuple[Orders, float]:
         """Do what rank 0 says."""
         patience = self._limits.patience(self.options.lock_patience + self.options.mpi_patience)
         return startup.follow_startup(self._comm, startup.hello(self._name), self._come_after, patience)
 
     def _come_after(self, plan: Plan) -> WorkLock:
+        try:
+            enter_directory(plan)
+        except UserError as error:
+            self._absence = str(error)
         self._open_farm(plan)
         if not self.farm.catalog.lines.begins_with(self.farm.catalog.listed, plan.digest):
             raise UserError(f"{plan.tasklist}: not as rank 0 has read it; leave it as it is while a job begins")
@@ -145,15 +165,15 @@ class Start:
 
     def _open_farm(self, plan: Plan) -> None:
         self._plan = plan
-        enter_directory(plan)
         workdir = Workdir(plan.workdir)
+        paths = lock_paths(workdir, self._environ)
         if is_foreign(plan.handler):
             workdir.create()
         self._tasklist_state = file_state(Path(plan.tasklist))
         handler = self._read_tasklist()
         self._runner = make_runner(plan.runner)
         workdir.create()
-        paths = lock_paths(workdir, self._environ)
+        bind_to_lock(workdir, paths[0])
         holder = f"{node_name()} pid {os.getpid()} ({self._name})"
         self.lock = WorkLock(workdir, paths, holder)
         self.lock.is_hurried = self._is_hurried
@@ -222,6 +242,9 @@ class Start:
         farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time))
         note_recovery(farmer.journal, self._recovery)
         farmer.journal.note("start", begin=round(self._begin, 6))
+        if self._absence is not None:
+            log.warning("rank %d takes no tasks: %s", rank, self._absence)
+            farmer.drain(self._absence)
         return farmer
 
     def _first_node_slot(self, orders: Orders, slots: int) -> int:

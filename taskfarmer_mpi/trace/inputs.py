@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.history.task_texts import TaskTexts, plain_tasklist
-from taskfarmer_mpi.upkeep.reopening import open_lock
+from taskfarmer_mpi.workdir.agreement import read_agreement
 from taskfarmer_mpi.workdir.configuration import read_config
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.files import Workdir, node_name
+from taskfarmer_mpi.workdir.lock_files import lock_paths
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 READING_PATIENCE = 10.0
@@ -37,7 +39,9 @@ def read_texts(workdir: Workdir) -> tuple[TaskTexts, list[str]]:
 
 def open_reading_lock(workdir: Workdir) -> WorkLock | None:
     """Return the lock of a work directory; None if this user cannot take it, and has to read without."""
-    lock = open_lock(workdir, os.environ)
+    agreed = read_agreement(workdir)
+    paths = lock_paths(workdir, os.environ) if agreed is None else [Path(agreed.lock)]
+    lock = WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} (taskfarmer-ctl)")
     for path in lock.paths:
         writable = path if path.exists() else path.parent
         if not os.access(writable, os.W_OK):

@@ -10,7 +10,7 @@ from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.files import Workdir, node_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Request:
     runner: str | None = None
     slots: int | None = None
     """Slots per farmer; 0 for one per CPU."""
+    directory: Path | None = None
+    """Where the tasks are to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Plan:
     runner: Definition
     slots: int | None
     """Slots per farmer; None for one per CPU."""
-    directory: str | None = None
-    """Where tasks run; None for the directory of each farmer."""
+    directory: str
+    """Where tasks run."""
     listed: int | None = None
     """How many tasks plain farmers may know; None before the work directory was looked at."""
     digest: str = ""
@@ -47,8 +49,7 @@ class Plan:
     @property
     def to_store(self) -> Stored:
         """What a new work directory keeps of it."""
-        directory = self.directory or os.getcwd()
-        return Stored(self.tasklist, self.handler, self.runner, directory, self.slots)
+        return Stored(self.tasklist, self.handler, self.runner, self.directory, self.slots)
 
 
 def make_plan(request: Request) -> Plan:
@@ -73,7 +74,7 @@ def make_plan(request: Request) -> Plan:
         handler=stored.handler,
         runner=stored.runner if request.runner is None else find(RUNNER, request.runner),
         slots=stored.slots if request.slots is None else request.slots or None,
-        directory=stored.directory if request.tasklist is None else None,
+        directory=stored.directory if request.directory is None else os.path.abspath(request.directory),
     )
 
 
@@ -87,6 +88,7 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
         handler=find(HANDLER, "default" if request.handler is None else request.handler),
         runner=find(RUNNER, "default" if request.runner is None else request.runner),
         slots=slots,
+        directory=os.getcwd() if request.directory is None else os.path.abspath(request.directory),
     )
 
 
@@ -107,19 +109,17 @@ def _check_handler(asked: Definition, stored: Stored, workdir: Workdir) -> None:
 
 
 def enter_directory(plan: Plan) -> None:
-    """Go to where the tasks of a resumed farm run.
+    """Go to where the tasks of the farm run.
 
     Raises
     ------
     UserError
         If that is not possible.
     """
-    if plan.directory is None:
-        return
     try:
         os.chdir(plan.directory)
     except OSError as error:
         raise UserError(
-            f"{plan.directory}: cannot enter the directory where the farm was started: {error.strerror};"
-            f" give the tasklist {plan.tasklist} to run its tasks where you are"
+            f"{plan.directory}: cannot enter the directory of the farm's tasks on {node_name()}: {error.strerror};"
+            " --chdir DIR runs them elsewhere"
         ) from error

@@ -15,15 +15,38 @@ from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.upkeep.added_tasks import ForgottenTasks, add_all_appended
-from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_config
+from taskfarmer_mpi.upkeep.lock_choice import living_farmers
+from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_config, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file, temporary_file, write_all
 from taskfarmer_mpi.workdir.journal_reading import held_tasks
 from taskfarmer_mpi.workdir.lists import split_line
+from taskfarmer_mpi.workdir.locks import WorkLock
 
 log = logging.getLogger(__name__)
 
 _REMEDY = "put it back as it was, or begin anew with another --workdir"
+
+
+def change_directory(workdir: Workdir, lock: WorkLock, directory: str, patience: float) -> None:
+    """Have the tasks of a work directory run elsewhere from now on.
+
+    Raises
+    ------
+    UserError
+        If farmers are at work, who run them where they did so far.
+    """
+    with lock.held(patience):
+        stored = read_config(workdir)
+        if stored is None or stored.directory == directory:
+            return
+        farmer = next(living_farmers(workdir), None)
+        if farmer is not None:
+            raise UserError(
+                f"{workdir.path}: its tasks run in {stored.directory}, not in {directory}, as long as farmers are at work"
+                f" ({farmer.farmer}): leave --chdir away, or stop them first"
+            )
+        replace_file(workdir.config, encode_config(replace(stored, directory=directory)))
 
 
 def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:

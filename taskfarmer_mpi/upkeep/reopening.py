@@ -9,12 +9,14 @@ from contextlib import contextmanager, suppress
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.pytaskfarmer import make_handler
+from taskfarmer_mpi.upkeep.lock_choice import agree_on_lock
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
+from taskfarmer_mpi.workdir.lock_files import lock_paths
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode
 
 LOCK_PATIENCE = 600.0
 """How long to wait for the lock before giving up [s]."""
@@ -38,8 +40,17 @@ def read_stored(workdir: Workdir) -> Stored:
 
 
 def open_lock(workdir: Workdir, environ: Mapping[str, str]) -> WorkLock:
-    """Return the lock of a work directory."""
-    return WorkLock(workdir, lock_paths(workdir, environ), f"{node_name()} pid {os.getpid()} (taskfarmer-ctl)")
+    """Return the lock of a work directory, for who changes something there.
+
+    Raises
+    ------
+    UserError
+        If its farmers lock another file.
+    """
+    paths = lock_paths(workdir, environ)
+    if workdir.farmers.exists():
+        agree_on_lock(workdir, paths[0])
+    return WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} (taskfarmer-ctl)")
 
 
 def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
@@ -50,6 +61,7 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
     UserError
         If it cannot be read, or the tasklist is not the one for which it was made.
     """
+    lock = open_lock(workdir, environ)
     stored = read_stored(workdir)
     with suppress(OSError):  # input files that the tasklist names may be relative to it
         os.chdir(stored.directory)
@@ -58,7 +70,7 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
         raise UserError(
             f"{stored.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made"
         )
-    return Farm.of(workdir, open_lock(workdir, environ), handler, stored.listed)
+    return Farm.of(workdir, lock, handler, stored.listed)
 
 
 @contextmanager

@@ -154,6 +154,7 @@ class Workdir:
         self.timeline = self.path / "timeline.json"
         self.merged = self.path / "timeline.merged.json"
         self.config = self.path / "farm.ini"
+        self.agreement = self.path / "agreement"
         self.farmers = self.path / "farmers"
         self.jobs = self.path / "jobs"
         self._folders = [self.path, self.farmers]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from filelock import FileLock, Timeout, lock_descriptor
 
 from taskfarmer_mpi.common.filesystems import is_local
 from taskfarmer_mpi.errors import FarmError, FencedError, LockBusyError, UserError
+from taskfarmer_mpi.workdir.agreement import read_agreement
 from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, open_file, read_file
 
 log = logging.getLogger(__name__)
@@ -31,30 +31,12 @@ STOP_PATIENCE = 5.0
 """How long a farmer that was told to stop waits for the lock [s]; then its journal has to do."""
 TASK_LOCK_FD = 3
 """Descriptor by which tasks hold their farmer's task lock."""
-LOCK_VARIABLES = ("SCRATCH", "TMP", "TMPDIR")
-"""Where PyTaskFarmer 0.1.0 looks for a directory for its lock, in this order; its documentation names the first only."""
-
-
-def lock_paths(workdir: Workdir, environ: Mapping[str, str]) -> list[Path]:
-    """Return the lock files that guard `workdir`, in the order in which they are taken.
-
-    The documented one comes first: in ``$SCRATCH``, else in the work directory. Where ``SCRATCH`` is not set but ``TMP`` or
-    ``TMPDIR`` is, PyTaskFarmer 0.1.0 locks a file there instead, which is the second one if that directory exists.
-    """
-    name = hashlib.md5(os.fsencode(workdir.path), usedforsecurity=False).hexdigest() + "_lock"
-    variable = next((variable for variable in LOCK_VARIABLES if variable in environ), None)
-    if variable == "SCRATCH":
-        return [Path(os.path.abspath(environ[variable] or "/")) / name]
-    if variable is None:
-        return [workdir.path / "lock"]
-    folder = Path(os.path.abspath(environ[variable] or "/"))
-    return [workdir.path / "lock", *([folder / name] if folder.is_dir() else [])]
 
 
 class WorkLock:
     """The exclusive lock on a work directory: one or two `flock` files, held for moments only."""
 
-    def __init__(self, workdir: Workdir, paths: list[Path], holder: str) -> None:
+    def __init__(self, workdir: Workdir, paths: list[Path], holder: str, *, is_checked: bool = True) -> None:
         """Prepare the lock; nothing is opened yet.
 
         Parameters
@@ -65,7 +47,10 @@ class WorkLock:
             The lock files, in the order in which they are taken.
         holder
             Who takes it, in one line; written into the lock file for others to read.
+        is_checked
+            Whether the first one must be what the farmers of `workdir` agreed on.
         """
+        self._is_checked = is_checked
         self.workdir = workdir
         self.paths = paths
         self._holder = holder
@@ -104,7 +89,7 @@ class WorkLock:
         Raises
         ------
         UserError
-            If the file system or the lock file does not allow locks.
+            If the file system or the lock file does not allow locks, or farmers agreed on another file.
         """
         taken: list[FileLock] = []
         for lock in self._locks:
@@ -121,10 +106,17 @@ class WorkLock:
             return False
         try:
             self.workdir.refresh()
-        except OSError:
+            self._check_agreement()
+        except (OSError, UserError):
             self._release(taken)
             raise
         return True
+
+    def _check_agreement(self) -> None:
+        """Compare each time: others can agree on another lock file where they see no farmer, as before a farmer's birth."""
+        agreed = read_agreement(self.workdir) if self._is_checked else None
+        if agreed is not None and not agreed.is_kept_by(self.paths[0]):
+            raise UserError(agreed.describe_difference(self.workdir, self.paths[0]))
 
     def confirm(self) -> None:
         """Make sure that the lock is still held: asked when what is to be written is open and locked, before it is written.

@@ -26,8 +26,9 @@ def _only_line(process: Process) -> str:
 
 
 def _lists(workdir: Path) -> dict[str, bytes]:
-    """Return every file of a work directory but the lock, into which each farmer writes its name."""
-    return {name: data for name, (_, _, data) in contents(workdir).items() if name != "lock" and (workdir / name).is_file()}
+    """Return every file of a work directory but the lock and which one it is: they come before all checks of lists."""
+    files = {name: data for name, (_, _, data) in contents(workdir).items() if (workdir / name).is_file()}
+    return {name: data for name, data in files.items() if name not in ("lock", "agreement")}
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_a_directory_that_is_gone_is_told_in_one_line(site: Site) -> None:
     shutil.rmtree(site.path / "gone")
     process = site.farm("-w", site.path / "tasks_workdir")
     process.succeed(30, code=2)
-    assert "cannot enter the directory where the farm was started" in process.stderr
+    assert "cannot enter the directory of the farm's tasks" in process.stderr
 
 
 def test_what_lies_in_the_current_directory_is_not_imported(site: Site) -> None:

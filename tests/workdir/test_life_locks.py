@@ -12,7 +12,8 @@ from helpers import ROOT
 
 from taskfarmer_mpi.errors import LockBusyError, UserError
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode, lock_paths
+from taskfarmer_mpi.workdir.lock_files import lock_paths
+from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_the_lock_file_is_where_the_documentation_and_the_code_of_plain_farmers_
     name = hashlib.md5(os.fsencode(workdir.path)).hexdigest() + "_lock"
     own = workdir.path / "lock"
     assert lock_paths(workdir, {}) == [own]
-    assert lock_paths(workdir, {"SCRATCH": "/s", "TMP": "/t"}) == [Path("/s") / name]
+    assert lock_paths(workdir, {"SCRATCH": str(workdir.farmers), "TMP": "/t"}) == [workdir.farmers / name]
     folder = workdir.logs
     assert lock_paths(workdir, {"TMP": str(folder), "TMPDIR": "/d"}) == [own, folder / name]
     assert lock_paths(workdir, {"TMPDIR": f"{folder}/"}) == [own, folder / name]
@@ -36,7 +37,8 @@ def test_the_lock_file_is_where_the_documentation_and_the_code_of_plain_farmers_
 def test_a_path_through_a_link_is_hashed_as_it_is_written(tmp_path: Path, workdir: Workdir) -> None:
     (tmp_path / "alias").symlink_to(workdir.path)
     alias = Workdir(tmp_path / "alias")
-    assert lock_paths(alias, {"SCRATCH": "/s"}) != lock_paths(workdir, {"SCRATCH": "/s"})
+    scratch = {"SCRATCH": str(tmp_path)}
+    assert lock_paths(alias, scratch) != lock_paths(workdir, scratch)
 
 
 def test_only_one_holds_the_lock_and_its_name_is_known(workdir: Workdir) -> None:

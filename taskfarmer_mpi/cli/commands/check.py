@@ -25,7 +25,7 @@ from taskfarmer_mpi.tasklists.oddities import describe_oddities, has_shell_lines
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.locks import lock_paths
+from taskfarmer_mpi.workdir.lock_files import lock_paths
 
 SHOWN = 5
 """How many commands are shown."""

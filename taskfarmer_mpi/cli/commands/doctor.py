@@ -35,7 +35,8 @@ from taskfarmer_mpi.rendezvous.exchange import DismissedError, collect, words_of
 from taskfarmer_mpi.rendezvous.launcher import launched_rank
 from taskfarmer_mpi.rendezvous.patience import Patience
 from taskfarmer_mpi.workdir.files import Workdir, node_name
-from taskfarmer_mpi.workdir.locks import WorkLock, lock_paths
+from taskfarmer_mpi.workdir.lock_files import lock_paths
+from taskfarmer_mpi.workdir.locks import WorkLock
 
 PATIENCE = 30.0
 """How long to wait for other ranks [s]."""
