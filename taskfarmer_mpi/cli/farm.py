@@ -55,6 +55,7 @@ def set_up_logging(verbosity: int, rank: int, size: int, warning: str | None) ->
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
     place = f" rank {rank}:" if size > 1 else ""
     logging.basicConfig(level=level, format=f"%(asctime)s{place} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("filelock").setLevel(logging.WARNING)  # what it does is told by our own messages
     if warning is not None:
         logging.getLogger(__name__).warning("%s", warning)
 

@@ -92,7 +92,12 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits of time")
-    group.add_argument("--timeout", metavar="SECONDS", type=seconds, help="stop after this time; 0: never (default: never)")
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=seconds,
+        help="stop the whole job, not a task, after this time; 0: never (default: never)",
+    )
     group.add_argument(
         "--grace",
         metavar="SECONDS",
