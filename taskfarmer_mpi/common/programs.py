@@ -22,9 +22,17 @@ class AskError(Exception):
 Ask = Callable[..., str]
 
 
-def is_asking() -> bool:
-    """Whether a program runs that was asked: who reaps all children of this process would take its exit status away."""
-    return _asking.locked()
+def hold_questions() -> bool:
+    """Have nothing asked until `let_ask`; return False if a program runs that was asked.
+
+    Who reaps all children of this process in between takes no exit status away.
+    """
+    return _asking.acquire(blocking=False)
+
+
+def let_ask() -> None:
+    """End what `hold_questions` began."""
+    _asking.release()
 
 
 def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:

@@ -8,11 +8,11 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from taskfarmer_mpi.common.programs import is_asking
+from taskfarmer_mpi.common.programs import hold_questions, let_ask
 from taskfarmer_mpi.errors import ShortageError, farm_error
 from taskfarmer_mpi.farmer import guardian
 from taskfarmer_mpi.farmer.guard import Guard
@@ -26,6 +26,21 @@ NOT_FOUND = 127
 """Exit code of a task whose command is not there, as in a shell."""
 CANNOT_EXECUTE = 126
 """Exit code of a task whose command is there, or may be, but could not be started, as in a shell."""
+
+
+def _reap(pids: Iterable[int]) -> list[tuple[int, int, resource.struct_rusage]]:
+    """Return process, status and usage of those of some children that have ended; -1 is any child, until none is left."""
+    ended = []
+    for awaited in pids:
+        try:
+            child = os.wait4(awaited, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if child[0]:
+            ended.append(child)
+        elif awaited == -1:
+            break
+    return ended
 
 
 class _Running(NamedTuple):
@@ -176,17 +191,14 @@ class Pool:
         self._guard.renew()
         return runs
 
-    def _ended(self) -> Iterator[tuple[int, int, resource.struct_rusage]]:
-        """Yield process, status and usage of children that have ended; while another thread awaits one, of own ones only."""
-        for awaited in filter(None, [self._guard.pid, *self._running]) if is_asking() else itertools.repeat(-1):
-            try:
-                pid, status, usage = os.wait4(awaited, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid:
-                yield pid, status, usage
-            elif awaited == -1:
-                return
+    def _ended(self) -> list[tuple[int, int, resource.struct_rusage]]:
+        """Return what `_reap` does of all children; while another thread awaits one, of own ones only."""
+        if not hold_questions():
+            return _reap(filter(None, [self._guard.pid, *self._running]))
+        try:
+            return _reap(itertools.repeat(-1))
+        finally:
+            let_ask()
 
     def kill(self, patience: float) -> list[Run]:
         """Kill every process of every task and return the runs that this ended.

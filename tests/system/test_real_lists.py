@@ -335,13 +335,12 @@ def test_task_ids_are_those_of_pytaskfarmer(name: str, site: Site, pytaskfarmer:
 
 
 def test_a_command_that_is_too_long_for_the_kernel_is_a_failed_task(site: Site) -> None:
-    tasks = ["echo before", f"echo {'y' * 200_000}", "echo after"]
+    tasks = ["echo before", f"/bin/echo {'y' * 200_000}", "echo after"]  # too long for a program, not for bash itself
     site.farm("-n", "1", site.tasklist(tasks)).succeed(60, code=1)
     workdir = site.path / "tasks_workdir"
     lists = settled(workdir, tasks)
     assert (sorted(lists.finished), lists.failed) == ([0, 2], [1])
     log = (workdir / "logs" / "log_1").read_text()
-    assert log.startswith("taskfarmer_mpi: cannot start")
     assert "Argument list too long" in log
     assert len(log) < 1000
     assert {event["args"]["task"]: event["args"]["code"] for event in slices(workdir)} == {0: 0, 1: 126, 2: 0}
