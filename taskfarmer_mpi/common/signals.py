@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -40,8 +41,9 @@ class SignalReceiver:
 
     def wait(self, timeout: float) -> None:
         """Sleep until a signal comes, also that a child ended, or the time [s] is over."""
-        ready, _, _ = select.select([self._read_end], [], [], max(timeout, 0.0))
-        if ready:
+        poll = select.poll()  # select() takes no descriptor above 1023, and a parent can leave that many open
+        poll.register(self._read_end, select.POLLIN)
+        if poll.poll(math.ceil(max(timeout, 0.0) * 1000)):
             os.read(self._read_end, 4096)
 
     def _record(self, number: int, _frame: FrameType | None) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import calendar
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.common.programs import ask as ask_program
+
+log = logging.getLogger(__name__)
+
+_VARIABLE = "SLURM_JOB_END_TIME"
 
 
 def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None) -> float | None:
@@ -17,27 +24,36 @@ def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None)
     environ
         The environment: ``SLURM_JOB_END_TIME`` (Slurm 23.02 and newer) says it, else ``SLURM_JOB_ID`` says whom to ask for.
     ask
-        Returns the end time of a job as `squeue` prints it; for tests.
+        Returns the end time of a job as `squeue` prints it, in UTC; for tests.
     """
-    known = environ.get("SLURM_JOB_END_TIME", "")
+    known = environ.get(_VARIABLE, "")
     if known.isdecimal():
-        return float(known)
+        if float(known) > time.time():
+            return float(known)
+        log.warning("%s=%s is in the past, of a job that is over: it is not believed; unset it", _VARIABLE, known)
     job = environ.get("SLURM_JOB_ID", "")
     if not job.isdecimal():
         return None
-    return parse_end((ask or _ask_squeue)(job))
+    end = parse_end((ask or _ask_squeue)(job))
+    return end if end is not None and end > time.time() else None
 
 
 def parse_end(text: str) -> float | None:
-    """Return the end of a job from what `squeue` prints: local time, or a word where there is no limit."""
+    """Return the end of a job from what `squeue` prints: UTC, as it is asked, or a word where there is no limit."""
     try:
-        return time.mktime(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S"))
+        return float(calendar.timegm(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S")))
     except ValueError:
         return None
 
 
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which Slurm's commands print what is asked for, whatever the user has set for himself."""
+    hidden = ("SQUEUE_", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "LC_", "LANG", "TZ")
+    return {name: value for name, value in environ.items() if not name.startswith(hidden)} | {"TZ": "UTC", "LC_ALL": "C"}
+
+
 def _ask_squeue(job: str) -> str:
     try:
-        return ask_program("squeue", "--noheader", f"--jobs={job}", "--format=%e")
+        return ask_program("squeue", "--noheader", f"--jobs={job}", "--format=%e", environ=clean_environment(os.environ))
     except AskError:
         return ""

@@ -88,8 +88,19 @@ class Definition:
 
 def ini_files(kind: Kind) -> list[Path]:
     """Return the files that may have definitions of a kind; later ones outweigh earlier ones."""
-    folders = (Path("~/.pytaskfarmer").expanduser() / kind.folder, Path.cwd())
-    return [path for folder in folders for path in sorted(folder.glob("*.ini"))]
+    home = os.path.expanduser("~/.pytaskfarmer")  # stays as it is where this user has no home
+    folders = [Path.cwd()] if home.startswith("~") else [Path(home) / kind.folder, Path.cwd()]
+    return [path for folder in folders for path in _ini_files_in(folder)]
+
+
+def _ini_files_in(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".ini")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:  # HOME is another user's, say: nobody asked for what is there
+        log.info("%s: cannot look for INI files: %s", folder, error.strerror)
+        return []
 
 
 def find(kind: Kind, name: str) -> Definition:

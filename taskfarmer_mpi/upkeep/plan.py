@@ -60,6 +60,8 @@ def make_plan(request: Request) -> Plan:
     UserError
         If that is not enough to begin, or contradicts what the work directory was made for.
     """
+    if request.tasklist is not None:
+        _check_kind(request.tasklist)
     workdir = Workdir(request.workdir or f"{request.tasklist}_workdir")
     stored = read_config(workdir)
     if stored is None:
@@ -90,6 +92,14 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
         slots=slots,
         directory=os.getcwd() if request.directory is None else os.path.abspath(request.directory),
     )
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what cannot be read again, as each later farmer does: a pipe, a terminal, `-`."""
+    if str(path) == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise UserError(
+            f"{path}: not a regular file: farmers read a tasklist again when they resume; save it in a file: cat >tasks.txt"
+        )
 
 
 def _check_tasklist(path: str, stored: Stored, workdir: Workdir) -> None:

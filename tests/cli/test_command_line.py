@@ -89,6 +89,44 @@ def test_a_module_that_is_missing_is_one_line_and_not_the_code_of_failed_tasks(m
     assert not (site.path / "tasks_workdir").exists()
 
 
+@pytest.mark.parametrize("tasklist", ["fifo", "/dev/stdin", "-", "/dev/null"])
+def test_a_tasklist_that_cannot_be_read_again_is_refused_at_once(tasklist: str, site: Site) -> None:
+    os.mkfifo(site.path / "fifo")
+    process = site.start("bash", "-c", f"echo true | {sys.executable} -m taskfarmer_mpi {tasklist}")
+    process.succeed(30, code=2)
+    (line,) = process.stderr.splitlines()
+    assert line.startswith(f"taskfarmer-mpi: {tasklist}: not a regular file")
+    assert not Path(f"{tasklist}_workdir").exists()
+    assert not list(site.path.glob("*_workdir"))
+
+
+@pytest.mark.parametrize("first", [3, 1021, 1100])
+def test_many_inherited_descriptors_are_no_reason_to_fail(first: int, site: Site) -> None:
+    code = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (4000, 4000))\n"
+        "null = os.open(os.devnull, os.O_RDWR); os.set_inheritable(null, True)\n"
+        f"for fd in range(4, {first}): os.dup2(null, fd)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'taskfarmer_mpi', 'tasks'])"
+    )
+    site.tasklist(["true"] * 3)
+    site.start(sys.executable, "-c", code).succeed(30)
+    settled(site.path / "tasks_workdir", ["true"] * 3)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("home", ["-u HOME", "HOME={0}/closed", "HOME="])
+@pytest.mark.parametrize("command", ["-m taskfarmer_mpi tasks", "-m taskfarmer_mpi.ctl check tasks"])
+def test_a_home_that_is_not_there_or_another_users_is_no_reason_to_fail(command: str, home: str, site: Site) -> None:
+    (site.path / "closed" / ".pytaskfarmer" / "runners.d").mkdir(parents=True)
+    (site.path / "closed").chmod(0o700)
+    os.chown(site.path / "closed", 4243, 4243)
+    site.tasklist(["true"])
+    nameless = "setpriv --bounding-set -dac_override,-dac_read_search"
+    process = site.start("bash", "-c", f"exec env {home.format(site.path)} {nameless} {sys.executable} {command}")
+    process.succeed(30)
+    assert "Traceback" not in process.stderr
+
+
 # -- output that goes nowhere -----------------------------------------------------------------------
 
 NOWHERE = [">/dev/full", ">&-", ">/dev/full 2>/dev/full", ">&- 2>&- <&-"]

@@ -8,9 +8,11 @@ from helpers import Site, accounted
 
 from taskfarmer_mpi.job.walltime import job_end, parse_end
 
+LATER = int(time.time()) + 3600
+
 
 def test_slurms_own_variable_says_when_the_job_ends() -> None:
-    assert job_end({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "1700000000"}, ask=lambda _: "never asked") == 1.7e9
+    assert job_end({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": str(LATER)}, ask=lambda _: "never asked") == LATER
 
 
 def test_an_older_slurm_is_asked_once_for_the_job() -> None:
@@ -18,9 +20,9 @@ def test_an_older_slurm_is_asked_once_for_the_job() -> None:
 
     def ask(job: str) -> str:
         asked.append(job)
-        return time.strftime("%Y-%m-%dT%H:%M:%S\n", time.localtime(1.7e9))
+        return time.strftime("%Y-%m-%dT%H:%M:%S\n", time.gmtime(LATER))
 
-    assert job_end({"SLURM_JOB_ID": "7"}, ask=ask) == 1.7e9
+    assert job_end({"SLURM_JOB_ID": "7"}, ask=ask) == LATER
     assert asked == ["7"]
 
 
@@ -34,6 +36,39 @@ def test_without_a_job_nobody_is_asked(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize("text", ["", "N/A", "NONE", "Unknown", "slurm_load_jobs error"])
 def test_a_job_without_a_limit_has_no_end(text: str) -> None:
     assert parse_end(text) is None
+
+
+@pytest.mark.parametrize("stale", [1, 1700000000, int(time.time()) - 1])
+def test_an_end_in_the_past_is_not_believed_and_named_in_one_line(stale: int, caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": str(stale)}
+    assert job_end(environ, ask=lambda _: "") is None
+    (record,) = caplog.records
+    assert f"SLURM_JOB_END_TIME={stale} is in the past" in record.getMessage()
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(LATER))
+    assert job_end(environ, ask=lambda _: text) == LATER
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"SLURM_TIME_FORMAT": "relative"},
+        {"SQUEUE_FORMAT": "%i", "SQUEUE_USERS": "nobody", "SQUEUE_SORT": "x"},
+        {"TZ": "America/New_York", "LC_TIME": "de_DE"},
+    ],
+)
+def test_squeue_is_asked_in_utc_and_without_the_users_settings(
+    more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(
+        "#!/bin/sh\nenv | grep -E '^(SQUEUE_|SLURM_TIME_FORMAT|LC_TIME)' && exit 1\n"
+        f"exec date --date=@{LATER} +%Y-%m-%dT%H:%M:%S\n"
+    )
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+    assert job_end({"SLURM_JOB_ID": "7"}) == LATER
 
 
 def test_a_missing_squeue_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,17 @@ import pytest
 
 from taskfarmer_mpi.errors import OptionError, UserError
 from taskfarmer_mpi.runners.pytaskfarmer import ForeignRunner, ListedLines, make_handler, make_runner
-from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, Kind, build, check_options, find, load_class
+from taskfarmer_mpi.runners.registry import (
+    HANDLER,
+    RUNNER,
+    Definition,
+    Kind,
+    build,
+    check_options,
+    find,
+    ini_files,
+    load_class,
+)
 from taskfarmer_mpi.runners.shell import BasicRunner, ExecRunner
 from taskfarmer_mpi.tasklists.lines import ListTaskList
 
@@ -276,3 +286,13 @@ def test_any_class_with_items_is_a_handler() -> None:
     assert (handler.path, handler.takes_lines) == ("/a/tasks", False)
     with pytest.raises(UserError, match=r"/a/tasks: Lines2 makes task 1 'a\\nb'; a task is one line"):
         make_handler(Definition("x", f"{__name__}.Lines2", {"bad": "a\nb"}), "/a/tasks", "/a/work")
+
+
+def test_a_user_without_home_and_name_has_the_ini_files_of_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.ini").touch()
+    assert ini_files(RUNNER) == [tmp_path / "here.ini"]
