@@ -56,7 +56,7 @@ class LeaderDuties:
         self._patience = patience
         self._watch = watch
         self._clock = clock
-        self._holders = Holders(farm, farmer.journal.path, clock)
+        self._holders = Holders(farm, clock)
         self._next_watch = clock() + WATCH_INTERVAL
         self._waiting_since: float | None = None
         self._next_report = math.inf
@@ -70,7 +70,7 @@ class LeaderDuties:
         own = () if self._farmer.trouble is not None else (self._farmer.journal.path,)
         try:
             recovery = recover(self._farm, own, LOCK_PATIENCE)
-            self.recovery = replace(recovery, waiting=[*recovery.waiting, *self._holders.unseen()])
+            self.recovery = replace(recovery, waiting=[*recovery.waiting, *self._holders.unseen(self._farmer.journal.path)])
         except (LockBusyError, ShortageError) as error:
             log.info("%s", error)
             self._busy_since = self._busy_since or self._clock()

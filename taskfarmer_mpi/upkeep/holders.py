@@ -24,20 +24,17 @@ SEEN = 60.0
 class Holders:
     """The farmers of a work directory that have tasks, as far as their journals tell at each look."""
 
-    def __init__(self, farm: Farm, own: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, farm: Farm, clock: Callable[[], float] = time.monotonic) -> None:
         """Look at nothing yet.
 
         Parameters
         ----------
         farm
             The farm.
-        own
-            The journal of the farmer that looks.
         clock
             A clock that only goes forward [s].
         """
         self._farmers = farm.workdir.farmers
-        self._own = own
         self._clock = clock
         self._is_needed = not is_local(farm.lock.paths[0])
         self._readers: dict[Path, JournalReader] = {}
@@ -45,14 +42,15 @@ class Holders:
         self._grew: dict[Path, float] = {}
         self._first_look: dict[Path, float] = {}
 
-    def unseen(self) -> list[str]:
-        """Return, in one line each, the farmers that have tasks and were not seen to work within the last minute.
+    def unseen(self, own: Path) -> list[str]:
+        """Return, in one line each, the other farmers that have tasks and were not seen to work within the last minute.
 
-        Where a lock is free at once when its holder dies, on a file system of one node, there are none.
+        `own` is the journal of the farmer that looks. Where a lock is free at once when its holder dies, on a file system of
+        one node, there are none.
         """
         if not self._is_needed:
             return []
-        return [line for path in open_journals(self._farmers) if path != self._own and (line := self._look(path))]
+        return [line for path in open_journals(self._farmers) if path != own and (line := self._look(path))]
 
     def _look(self, path: Path) -> str | None:
         now = self._clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import skip_or_fail
 from fakes import Hand, make_farm
-from helpers import Site
+from helpers import ROOT, Site
 
 from taskfarmer_mpi.history.last_runs import read_last_runs
 from taskfarmer_mpi.status.tables import JOBLOG_HEAD, Row, encode_joblog, make_rows
@@ -144,6 +145,43 @@ def test_gnu_parallel_writes_the_same_joblog_and_runs_only_the_failed_tasks_agai
     again.wait(60)
     assert again.stderr.split("\n")[:3] == ["exit 3", "kill -9 $$", "exit 1"]
     assert again.stdout == ""
+
+
+def test_gnu_parallel_retries_what_failed_also_where_tasks_were_added_in_between(site: Site, parallel: str) -> None:
+    tasklist = site.tasklist(["# a comment", "echo 0", "", "exit 1"])
+    site.farm("--proc", "1", tasklist).succeed(60, code=1)
+    workdir = site.path / "tasks_workdir"
+    site.start(*CTL, "add", workdir, "exit 2").succeed(60)
+    with tasklist.open("a") as file:
+        file.write("exit 3\necho 4\n")
+    site.farm(tasklist).succeed(60, code=1)
+    site.start(*CTL, "export", workdir, "--joblog", site.path / "joblog").succeed(60)
+    (recipe,) = re.findall(
+        r"^    (parallel --retry-failed .*)$", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE
+    )
+    again = site.start(
+        parallel, "--will-cite", "-t", *recipe.split()[1:], environ=site.environ(HOME=str(site.path)), cwd=site.path
+    )
+    again.wait(60)
+    assert sorted(line for line in again.stderr.splitlines() if line.startswith(("exit", "echo"))) == [
+        "exit 1",
+        "exit 2",
+        "exit 3",
+    ]
+
+
+def test_a_minus_sign_as_a_file_is_the_standard_output(site: Site) -> None:
+    workdir = worked_on(site.path)
+    for option in ("--csv", "--joblog"):
+        site.start(*CTL, "export", workdir.path, option, "table", "--force").succeed(60)
+        printed = site.start(*CTL, "export", workdir.path, option, "-")
+        printed.succeed(60)
+        table = (site.path / "table").read_text(encoding="utf-8", errors="replace")
+        assert printed.stdout.replace("\r\n", "\n") == table.replace("\r\n", "\n")
+    assert not (site.path / "-").exists()
+    refused = site.start(*CTL, "export", workdir.path, "--sqlite", "-")
+    refused.succeed(60, code=2)
+    assert "cannot be written to the standard output" in refused.stderr
 
 
 def test_a_joblog_is_in_the_order_of_the_ends(site: Site) -> None:

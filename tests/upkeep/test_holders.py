@@ -17,19 +17,19 @@ def test_a_farmer_with_tasks_is_unseen_until_its_journal_grows_and_again_after_a
     farm, clock = make_farm(tmp_path, ["true"] * 4), Clock()
     own, other = Hand(farm, "own"), Hand(farm, "other")
     other.note("taken", ids=[0, 1])
-    holders = Holders(farm, own.journal.path, clock)
-    assert "has 2 tasks and was not seen to work" in holders.unseen()[0]
+    holders = Holders(farm, clock)
+    assert "has 2 tasks and was not seen to work" in holders.unseen(own.journal.path)[0]
     clock.now += 5
-    assert "was not seen to work for 5 s" in holders.unseen()[0]
+    assert "was not seen to work for 5 s" in holders.unseen(own.journal.path)[0]
     other.note("alive")
-    assert holders.unseen() == []
+    assert holders.unseen(own.journal.path) == []
     clock.now += SEEN - 1
-    assert holders.unseen() == []
+    assert holders.unseen(own.journal.path) == []
     clock.now += 1
-    assert "was not seen to work for 1 min" in holders.unseen()[0]
+    assert "was not seen to work for 1 min" in holders.unseen(own.journal.path)[0]
     other.end(0, 0)
     other.note("given", ids=[1])
-    assert holders.unseen() == []
+    assert holders.unseen(own.journal.path) == []
 
 
 @pytest.mark.parametrize("record", [("leave", {}), ("given", {"ids": [0]})])
@@ -40,7 +40,7 @@ def test_who_has_no_tasks_is_not_asked_for(tmp_path: Path, record: tuple[str, di
     other.note("taken", ids=[0])
     other.note("given", ids=[0])
     other.note(record[0], **record[1])
-    assert Holders(farm, own.journal.path, Clock()).unseen() == []
+    assert Holders(farm, Clock()).unseen(own.journal.path) == []
 
 
 def test_where_a_lock_is_free_when_its_holder_dies_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,4 +48,4 @@ def test_where_a_lock_is_free_when_its_holder_dies_nobody_is_asked(tmp_path: Pat
     farm = make_farm(tmp_path, ["true"] * 4)
     own, other = Hand(farm, "own"), Hand(farm, "other")
     other.note("taken", ids=[0])
-    assert Holders(farm, own.journal.path, Clock()).unseen() == []
+    assert Holders(farm, Clock()).unseen(own.journal.path) == []

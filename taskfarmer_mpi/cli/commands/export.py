@@ -1,14 +1,16 @@
 """Write the tasks as tables for other programs: GNU parallel's joblog, CSV, SQLite. Farmers may be at work.
 
-docs/monitoring.md has the columns.
+`-` as a file is the standard output; docs/monitoring.md has the columns.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.console import warn
@@ -18,14 +20,18 @@ from taskfarmer_mpi.history.last_runs import LastRuns, read_last_runs
 from taskfarmer_mpi.status.tables import write_csv, write_joblog
 from taskfarmer_mpi.workdir.files import Workdir
 
+_STDOUT = Path("-")
+
 Writer = Callable[[Path, LastRuns, Workdir], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_workdir(parser)
-    parser.add_argument("--joblog", type=Path, metavar="FILE", help="what has ended, as `parallel --joblog` writes it")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line a task, comma-separated values")
+    parser.add_argument(
+        "--joblog", type=Path, metavar="FILE", help="what has ended, as `parallel --joblog` writes it; - for stdout"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line a task, comma-separated values; - for stdout")
     parser.add_argument("--sqlite", type=Path, metavar="FILE", help="one row a task, an SQLite database")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
@@ -43,15 +49,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("nothing to write: give at least one of --joblog, --csv and --sqlite")
     if len({path.absolute() for path, _ in outputs}) < len(outputs):
         raise UserError(f"{outputs[0][0]}: two tables cannot be written to one file")
+    if arguments.sqlite == _STDOUT:
+        raise UserError("--sqlite -: a database cannot be written to the standard output: name a file")
     for path, _ in outputs:
-        check_output(path, is_forced=arguments.force)
+        if path != _STDOUT:
+            check_output(path, is_forced=arguments.force)
     last_runs, troubles = read_last_runs(workdir)
     warn(troubles)
     for path, write in outputs:
+        if path == _STDOUT:
+            _print(write, last_runs, workdir)
+            continue
         with new_output(path, is_forced=arguments.force) as temporary:
             write(temporary, last_runs, workdir)
         print(f"{path}: {len(last_runs):,} tasks", file=sys.stderr)
     return 0
+
+
+def _print(write: Writer, last_runs: LastRuns, workdir: Workdir) -> None:
+    with TemporaryDirectory() as folder:
+        table = Path(folder) / "table"
+        write(table, last_runs, workdir)
+        with table.open("rb") as file:
+            sys.stdout.flush()
+            shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 def _write_sqlite(path: Path, last_runs: LastRuns, workdir: Workdir) -> None:
