@@ -38,7 +38,7 @@ def test_a_job_without_a_limit_has_no_end(text: str) -> None:
     assert parse_end(text) is None
 
 
-@pytest.mark.parametrize("stale", [1, 1700000000, int(time.time()) - 1])
+@pytest.mark.parametrize("stale", [1, 1700000000, int(time.time()) - 1], ids=["first", "long ago", "a second ago"])
 def test_an_end_in_the_past_is_not_believed_and_named_in_one_line(stale: int, caplog: pytest.LogCaptureFixture) -> None:
     environ = {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": str(stale)}
     assert job_end(environ, ask=lambda _: "") is None
