@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous.communicator import Message
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.tasklists.lines import ListTaskList
@@ -18,7 +19,7 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
+from taskfarmer_mpi.workdir.locks import WorkLock
 from taskfarmer_mpi.workdir.stack import open_stack
 
 

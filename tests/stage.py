@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from helpers import clean_environment, wait_for
 
-from taskfarmer_mpi.farmer import guardian
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 
 class Stage:
@@ -69,6 +69,11 @@ class Stage:
         return run.returncode, self.log(task)
 
     @property
+    def owner(self) -> guardian.Owner:
+        """The farmer, as its tasks' processes are known."""
+        return guardian.Owner.here(self.farmer, str(self.lock_path), str(self.workdir.path))
+
+    @property
     def lock_path(self) -> Path:
         """The lock that all tasks hold."""
         return self._lock.path
@@ -79,7 +84,7 @@ class Stage:
 
     def processes(self) -> list[int]:
         """Return the processes of the tasks."""
-        return guardian.find_processes(self.farmer, str(self.lock_path))
+        return guardian.find_processes(self.owner)
 
     def close(self) -> None:
         """End all that is left."""

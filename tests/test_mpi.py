@@ -24,6 +24,7 @@ from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.board import Board, board_path, make_board
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.leader_duties import LeaderDuties
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.exchange import DismissedError
 from taskfarmer_mpi.rendezvous.frames import Frames
@@ -34,7 +35,7 @@ from taskfarmer_mpi.rendezvous.patience import Patience
 from taskfarmer_mpi.rendezvous.startup import Limits, Orders
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
+from taskfarmer_mpi.workdir.locks import WorkLock
 
 pytestmark = pytest.mark.mpi
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from taskfarmer_mpi.cli.installation import Finding
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.lock_files import lock_paths
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 
 @dataclass(frozen=True, slots=True)

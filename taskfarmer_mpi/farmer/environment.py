@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from taskfarmer_mpi.farmer.guardian import FAMILY
+from taskfarmer_mpi.lives.guardian import FAMILY
 from taskfarmer_mpi.workdir.files import Workdir
 
 

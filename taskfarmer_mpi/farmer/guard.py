@@ -8,9 +8,9 @@ import sys
 from contextlib import suppress
 
 from taskfarmer_mpi.errors import FarmError, is_shortage
-from taskfarmer_mpi.farmer import guardian
 from taskfarmer_mpi.farmer.process_start import ALL_SIGNALS
-from taskfarmer_mpi.workdir.locks import LifeLock
+from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives.life_locks import LifeLock
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ MAX_GUARDIANS = 10
 class Guard:
     """Keeps a guardian alive as long as the farmer lives."""
 
-    def __init__(self, farmer: str, task_lock: LifeLock) -> None:
-        """Start the first guardian of `farmer`, whose tasks hold `task_lock`."""
-        self._farmer = farmer
+    def __init__(self, owner: guardian.Owner, task_lock: LifeLock) -> None:
+        """Start the first guardian of a farmer whose tasks hold `task_lock`."""
+        self._owner = owner
         self._task_lock = task_lock
         self._started = 0
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -32,13 +32,16 @@ class Guard:
         """The guardian's process; 0 while there is none."""
 
     def _start(self) -> int:
+        owner = self._owner
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", guardian.__file__, self._farmer, str(self._task_lock.path), "3"],
-            os.environ,
+            [sys.executable, "-I", "-S", guardian.__file__, owner.farmer, owner.lock_path, owner.workdir],
+            {name: value for name, value in os.environ.items() if name != guardian.FAMILY},  # it outlives a farm above
             file_actions=[
-                *((os.POSIX_SPAWN_DUP2, self._null, fd) for fd in range(3)),
-                (os.POSIX_SPAWN_DUP2, self._life_end, 3),
+                (os.POSIX_SPAWN_DUP2, self._life_end, guardian.PIPE),
+                (os.POSIX_SPAWN_DUP2, self._null, 1),
+                (os.POSIX_SPAWN_DUP2, self._null, 2),
+                (os.POSIX_SPAWN_DUP2, self._task_lock.fd, guardian.LOCK),
             ],
             setsid=True,
             setsigmask=[],
@@ -70,10 +73,15 @@ class Guard:
             if not is_shortage(error):
                 raise FarmError(f"cannot start the guardian of this farmer's tasks: {error.strerror}") from error
 
+    def let_go(self) -> None:
+        """Have the guardian let the task lock go: all tasks are dead, and others may take them over."""
+        with suppress(OSError):
+            os.write(self._life, guardian.LET_GO)
+
     def send_home(self) -> None:
         """End the guardian: no task is left that it would have to end."""
         with suppress(OSError):
-            os.write(self._life, b".")
+            os.write(self._life, guardian.FAREWELL)
         for fd in (self._life, self._life_end, self._null):
             os.close(fd)
         if self.pid:

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from taskfarmer_mpi.common.programs import hold_questions, let_ask
 from taskfarmer_mpi.errors import ShortageError, farm_error
-from taskfarmer_mpi.farmer import guardian
 from taskfarmer_mpi.farmer.guard import Guard
 from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
+from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 NOT_FOUND = 127
 """Exit code of a task whose command is not there, as in a shell."""
@@ -80,8 +80,7 @@ class Pool:
         first_node_slot
             The number of slot 0 among the slots of its node.
         """
-        self._farmer = farmer
-        self._task_lock = task_lock
+        self._owner = guardian.Owner.here(farmer, str(task_lock.path), str(workdir.path))
         self._processes = ProcessStart(
             task_lock=task_lock, workdir=workdir, environ=environ, first_node_slot=first_node_slot
         )
@@ -92,7 +91,7 @@ class Pool:
         """Exit status by process of children of this farmer that were no tasks and have ended."""
         self._running: dict[int, _Running] = {}
         self.refresh()
-        self._guard = Guard(farmer, task_lock)
+        self._guard = Guard(self._owner, task_lock)
 
     @property
     def free(self) -> int:
@@ -213,12 +212,13 @@ class Pool:
         runs = self._terminate()
         self._signal_tasks(signal.SIGKILL, self._running)
         try:
-            are_gone = guardian.kill_processes(self._farmer, str(self._task_lock.path), patience)
+            are_gone = guardian.kill_processes(self._owner, patience, (self._guard.pid,))
         except OSError:  # no descriptor is left to look with: the guardian does it once this farmer is gone
             are_gone = False
         deadline = time.monotonic() + patience
         runs += self._reap_until(deadline, lambda: not self._running)
         self.has_survivors = bool(self._running) or not are_gone
+        self._guard.let_go()
         return runs
 
     def _terminate(self) -> list[Run]:

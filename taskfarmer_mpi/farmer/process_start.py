@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from taskfarmer_mpi.errors import farm_error
 from taskfarmer_mpi.farmer.script_file import script_file
+from taskfarmer_mpi.lives.life_locks import TASK_LOCK_FD, LifeLock
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
-from taskfarmer_mpi.workdir.locks import TASK_LOCK_FD, LifeLock
 
 log = logging.getLogger(__name__)
 

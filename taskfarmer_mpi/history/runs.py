@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal_reading import all_journals, read_last_records, read_records
 from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Identity, Record, read_identity
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 
 class Outcome(Enum):

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.job.messages import Letter, encode_name, parse_name
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous.communicator import Message
 from taskfarmer_mpi.workdir.files import Workdir, make_folder, open_file, read_file, replace_file
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
+from taskfarmer_mpi.workdir.locks import WorkLock
 
 log = logging.getLogger(__name__)
 

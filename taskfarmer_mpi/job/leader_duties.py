@@ -21,7 +21,7 @@ WATCH_INTERVAL = 2.0
 """How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""
 LOCK_PATIENCE = 1.0
 """How long recovery waits for the lock before it tries again later [s]."""
-WAIT_REPORT = 10.0
+WAIT_REPORT = 1.0
 """How long a leader waits for a dead farmer's tasks before it says so [s]; said again after twice the time, and so on."""
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from taskfarmer_mpi.workdir.locks import LifeLock
+from taskfarmer_mpi.lives.life_locks import LifeLock
 
 DEATH_DELAY = 1.0
 """How long a rank must be without its life lock before it is taken for dead [s]: its last message may be on its way."""

@@ -17,6 +17,7 @@ from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.board import make_board, remove_dead_boards
 from taskfarmer_mpi.job.walltime import job_end
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.launcher import local_rank
@@ -39,7 +40,7 @@ from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lock_files import lock_paths
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode
+from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 
 if TYPE_CHECKING:
     from taskfarmer_mpi.monitors.dispatch import Dispatcher

@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.agreement import Agreement, make_agreement, read_agreement, replace_agreement
 from taskfarmer_mpi.workdir.files import Workdir, node_name, open_file
 from taskfarmer_mpi.workdir.journal_reading import open_journals
 from taskfarmer_mpi.workdir.journal_records import Identity, parse_record, read_identity
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock
+from taskfarmer_mpi.workdir.locks import WorkLock
 
 SWITCH_PATIENCE = 10.0
 """How long to wait for two locks at once [s]."""

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.lives.guardian import Owner, find_processes
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import read_file
+from taskfarmer_mpi.workdir.files import node_name, read_file
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, OpenJournals, open_journals, read_records
-from taskfarmer_mpi.workdir.journal_records import read_identity
+from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
 from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,11 @@ def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
         return None
     if life is None:
         return None
+    return _seize_tasks(farm, who, life, waiting)
+
+
+def _seize_tasks(farm: Farm, who: Identity, life: LifeLock, waiting: list[str]) -> list[LifeLock] | None:
+    """Return both locks of a dead farmer if no process of its tasks is left, and else let its life lock go."""
     try:
         tasks = LifeLock.seize(Path(who.task_lock))
     except FileNotFoundError:
@@ -133,11 +139,19 @@ def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
         life.release()
         waiting.append(f"{who.task_lock}: {error.strerror}")
         return None
-    if tasks is None:
-        life.release()
-        waiting.append(f"{who.label} is dead, but processes of its tasks still run on {who.host}")
-        return None
-    return [life, tasks]
+    survivors = _survivors(farm, who) if who.host == node_name() else []
+    if tasks is not None and not survivors:
+        return [life, tasks]
+    for lock in filter(None, (life, tasks)):
+        lock.release()
+    seen = f": {', '.join(map(str, survivors[:10]))}" if survivors else ""
+    waiting.append(f"{who.label} is dead, but processes of its tasks still run on {who.host}{seen}")
+    return None
+
+
+def _survivors(farm: Farm, who: Identity) -> list[int]:
+    """Return the processes of a dead farmer's tasks on this node, also those that let go of its lock."""
+    return find_processes(Owner(who.farmer, who.task_lock, str(farm.workdir.path), {"SLURM_JOB_ID": who.job}))
 
 
 def _has_tasks(path: Path) -> bool:

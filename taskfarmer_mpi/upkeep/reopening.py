@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.pytaskfarmer import make_handler
 from taskfarmer_mpi.upkeep.lock_choice import agree_on_lock
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
@@ -16,7 +17,7 @@ from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lock_files import lock_paths
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode
+from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 
 LOCK_PATIENCE = 600.0
 """How long to wait for the lock before giving up [s]."""

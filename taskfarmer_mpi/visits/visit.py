@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskfarmer_mpi.errors import FencedError
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
@@ -25,7 +26,6 @@ from taskfarmer_mpi.workdir.lists import (
     give_back_tasks,
     is_plain_farmer_about,
 )
-from taskfarmer_mpi.workdir.locks import LifeLock
 from taskfarmer_mpi.workdir.stack import open_stack
 
 

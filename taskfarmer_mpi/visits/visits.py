@@ -8,6 +8,7 @@ from functools import partial
 
 from taskfarmer_mpi.common.shortage import Shortage
 from taskfarmer_mpi.errors import ShortageError, describe, is_shortage
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.visits.neighbours import Neighbours
 from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -15,7 +16,7 @@ from taskfarmer_mpi.visits.visit import Visit, Visitor
 from taskfarmer_mpi.visits.visit_times import LockWait, Situation, VisitTimes
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
-from taskfarmer_mpi.workdir.locks import STOP_PATIENCE, LifeLock
+from taskfarmer_mpi.workdir.locks import STOP_PATIENCE
 
 NOTED_WAIT = 0.1
 """How long a farmer must have waited for the lock [s] for a visit that brought nothing to be noted."""

@@ -1,12 +1,11 @@
-"""The locks: the one on a work directory, held for moments, and those that say whether a farmer lives.
+"""The lock on a work directory, held for moments.
 
-All are exclusive `flock` locks, which the kernel gives back when their holder dies. The only importer of filelock.
+It is an exclusive `flock` lock, which the kernel gives back when its holder dies. The only importer of filelock.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import secrets
@@ -16,12 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout, lock_descriptor
+from filelock import FileLock, Timeout
 
 from taskfarmer_mpi.common.filesystems import is_local
-from taskfarmer_mpi.errors import FarmError, FencedError, LockBusyError, UserError
+from taskfarmer_mpi.errors import FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.agreement import read_agreement
-from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, open_file, read_file
+from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +28,6 @@ REPORT = 10.0
 """How long to wait for the lock before saying who holds it [s]; said again after twice the time, and so on."""
 STOP_PATIENCE = 5.0
 """How long a farmer that was told to stop waits for the lock [s]; then its journal has to do."""
-TASK_LOCK_FD = 3
-"""Descriptor by which tasks hold their farmer's task lock."""
 
 
 class WorkLock:
@@ -226,73 +223,3 @@ def _local_holder(path: Path) -> int | None:
         if fields[1] == "FLOCK" and inode in fields:
             return int(fields[4])
     return None
-
-
-class LifeLock:
-    """An exclusive lock that its holder keeps as long as it lives; whoever gets it knows that the holder is dead."""
-
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
-        self.fd = fd
-
-    @classmethod
-    def create(cls, path: Path, mode: int) -> LifeLock:
-        """Make a new lock file, which must not exist, and hold it."""
-        fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        if fd == TASK_LOCK_FD:  # older C libraries do not pass a descriptor on to a program under the same number
-            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, TASK_LOCK_FD + 1)
-            os.close(TASK_LOCK_FD)
-        os.fchmod(fd, mode)  # whatever the umask: the group must be able to find out that this farmer is dead
-        if not lock_descriptor(fd, blocking=False):
-            raise FarmError(f"{path}: another process holds a lock file that was made this moment")
-        return cls(path, fd)
-
-    @classmethod
-    def seize(cls, path: Path) -> LifeLock | None:
-        """Take an existing lock whose holder is dead; None if it lives.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the lock file is missing: then nothing is known of its holder.
-        OSError
-            If it is not the lock file of a farmer, or cannot be opened.
-        """
-        fd = open_file(path, os.O_RDWR)
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size:
-            os.close(fd)
-            raise OSError(errno.EINVAL, "not the lock file of a farmer", str(path))
-        if lock_descriptor(fd, blocking=False):
-            return cls(path, fd)
-        os.close(fd)
-        return None
-
-    @staticmethod
-    def is_taken(path: Path) -> bool:
-        """Whether somebody holds a life lock; many can ask at the same time without seeing each other.
-
-        Raises
-        ------
-        OSError
-            If the lock file is missing or cannot be opened.
-        """
-        fd = open_file(path, os.O_RDWR)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
-
-    def is_held(self) -> bool:
-        """Whether the lock is still ours: a lease may have run out while this node was frozen or cut off."""
-        try:
-            return lock_descriptor(self.fd, blocking=False)
-        except OSError:
-            return False
-
-    def release(self) -> None:
-        """Give the lock up."""
-        os.close(self.fd)

@@ -10,6 +10,7 @@ from fakes import Clock, Hand, ids_in, make_farm
 from taskfarmer_mpi.errors import FencedError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import BasicRunner, Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.pace import Pace
@@ -17,7 +18,6 @@ from taskfarmer_mpi.visits.tasks_in_hand import VERDICT_DELAY
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, read_records
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 SLOTS = 2
 

@@ -12,8 +12,8 @@ from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.leader_duties import LeaderDuties
 from taskfarmer_mpi.job.ranks import DEATH_DELAY
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.locks import LifeLock
 
 
 @dataclass

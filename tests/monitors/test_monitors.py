@@ -24,7 +24,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from taskfarmer_mpi.errors import OptionError
-from taskfarmer_mpi.farmer.guardian import find_processes
+from taskfarmer_mpi.lives.guardian import Owner, find_processes
 from taskfarmer_mpi.monitors import dispatch, pipe, process
 from taskfarmer_mpi.monitors.builtin import CommandMonitor, JSONLinesMonitor, OpenMetricsMonitor, own_path, parse_path
 from taskfarmer_mpi.monitors.dispatch import Dispatcher
@@ -290,7 +290,9 @@ def test_a_monitor_is_no_task_and_holds_no_lock(site: Site) -> None:
     wait_for(lambda: (site.path / "own.txt").exists(), deadline=30, what="a monitor that is made")
     (monitor,) = _watchers(site)
     tasks = wait_for(
-        lambda: find_processes(farmer, f"{workdir}/lock.{farmer}.tasks"), deadline=30, what="the processes of the task"
+        lambda: find_processes(Owner.here(farmer, f"{workdir}/lock.{farmer}.tasks", str(workdir))),
+        deadline=30,
+        what="the processes of the task",
     )
     assert monitor not in tasks
     opened = [os.readlink(entry) for entry in Path(f"/proc/{monitor}/fd").iterdir()]

@@ -25,7 +25,7 @@ from helpers import wait_for
 from stage import Stage, read_record, staged
 
 from taskfarmer_mpi.errors import OptionError
-from taskfarmer_mpi.farmer import guardian
+from taskfarmer_mpi.lives import guardian
 from taskfarmer_mpi.runners.containers import ApptainerRunner, PodmanHPCRunner, ShifterRunner, shell_text
 
 DOCUMENTED = """
@@ -436,7 +436,7 @@ def test_a_container_is_found_by_its_lock_and_its_variables(podman_stage: Stage,
     wait_for(lambda: "ready" in podman_stage.log(task), deadline=60, what="the task")
     wait_for(lambda: "sleep" in names_of(podman_stage.processes()), deadline=30, what="the process that has no variables")
     assert {"podman", "conmon", "bash"} <= set(names_of(podman_stage.processes()))
-    assert guardian.kill_processes(podman_stage.farmer, str(podman_stage.lock_path), 30)
+    assert guardian.kill_processes(podman_stage.owner, 30)
     (run,) = wait_for(podman_stage.pool.reap, deadline=30, what="the end of the task")
     assert run.returncode == -9
     assert podman_stage.processes() == []

@@ -11,9 +11,10 @@ import pytest
 from helpers import ROOT
 
 from taskfarmer_mpi.errors import LockBusyError, UserError
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.lock_files import lock_paths
-from taskfarmer_mpi.workdir.locks import LifeLock, WorkLock, lock_mode
+from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_asking_whether_a_lock_is_taken_does_not_disturb_others_that_ask(tmp_pat
 
 def test_a_life_lock_leaves_the_descriptor_free_by_which_tasks_hold_one(tmp_path: Path) -> None:
     code = (
-        "import os; os.closerange(3, 20); from pathlib import Path; from taskfarmer_mpi.workdir.locks import LifeLock;"
+        "import os; os.closerange(3, 20); from pathlib import Path; from taskfarmer_mpi.lives.life_locks import LifeLock;"
         "os.closerange(3, 20); life = LifeLock.create(Path('x'), 0o600); print(life.fd > 3, life.is_held())"
     )
     environ = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
