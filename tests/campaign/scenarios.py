@@ -1,0 +1,130 @@
+"""What happened to farms on NFS when a node was cut off or lost, one scenario each; all end with the checker.
+
+A scenario gets a farm maker and returns what is wrong afterwards; nothing if the promise was kept.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from helpers import Process, Site, wait_for
+
+from campaign.nfs import LEASE, NFSFarm, Nodes
+
+DEADLINE = 150.0
+"""How long farmers may take for what is left [s]."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a scenario is played."""
+
+    site: Site
+    nodes: Nodes
+    seed: int
+    call: str = ""
+    """System call before which a farmer halts."""
+    nth: int = 0
+    file: str = ""
+    """File in the work directory; calls with others do not count."""
+
+    def farm(self, count: int, least: float, most: float) -> NFSFarm:
+        """Make a list of tasks that last from `least` to `most` seconds; every tenth fails."""
+        chance = random.Random(self.seed)
+        return self.farm_of([chance.uniform(least, most) for _ in range(count)])
+
+    def farm_of(self, seconds: list[float]) -> NFSFarm:
+        """Make a list of tasks that last so long [s]; every tenth fails."""
+        codes = [3 if task_id % 10 == 9 else 0 for task_id in range(len(seconds))]
+        return NFSFarm(self.site, self.nodes, f"s{self.seed}-{time.monotonic_ns()}", seconds, codes)
+
+
+def finish(farm: NFSFarm, *farmers: Process) -> list[str]:
+    """Wait for farmers, have the rest done, and return what the checker finds."""
+    for farmer in farmers:
+        farmer.wait(DEADLINE)
+    last = farm.farm("node2", "last", "-n", "4")
+    code = last.wait(DEADLINE)
+    found = farm.faults()
+    if code not in (0, 1):
+        found.append(f"the last farmer ended with {code}: {last.stderr.strip().splitlines()[-1:]}")
+    return [*found, *(f"left behind: {line}" for line in farm.leftovers())]
+
+
+def cut_with_lock(setting: Setting, call: str = "fdatasync", nth: int = 3, file: str = "finished") -> list[str]:
+    """Cut a node off for longer than the lease while it holds the lock: halted before one of its calls."""
+    if setting.call:
+        call, nth, file = setting.call, setting.nth, setting.file
+    farm = setting.farm(120, 0.05, 0.3)
+    cut = 2.0 * LEASE
+    first = farm.farm("node1", "cut", "-n", "2", prefix=farm.halting(call, nth, cut + 4, file))
+    second = farm.farm("node2", "other", "-n", "2")
+    farm.wait_until_halted("node1", "cut")
+    farm.notes.excuse("cut", "cut off")
+    setting.nodes.cut_for("node1", cut)
+    return finish(farm, first, second)
+
+
+def cut_before_truncate(setting: Setting) -> list[str]:
+    """Cut a node off for longer than the lease, with the lock, before it takes tasks off the list."""
+    return cut_with_lock(setting, "ftruncate", 4, "toprocess")
+
+
+def cut_while_tasks_run(setting: Setting) -> list[str]:
+    """Cut a node off for longer than the lease while its tasks run for longer still, and another farmer comes."""
+    farm = setting.farm(2, 40.0, 40.0)
+    first = farm.farm("node1", "cut", "-n", "2")
+    farm.wait_until_running("cut", 2)
+    farm.notes.excuse("cut", "cut off")
+    setting.nodes.cut("node1")
+    time.sleep(LEASE + 2)
+    second = farm.farm("node2", "other", "-n", "2")
+    time.sleep(LEASE)
+    setting.nodes.join("node1")
+    return finish(farm, first, second)
+
+
+def kill_after_healed_cut(setting: Setting) -> list[str]:
+    """Cut a node off, join it, then kill farmer and guardian there: its tasks must end before others get them."""
+    farm = setting.farm_of([75.0, 75.0, *[3.0] * 30])
+    first = farm.farm("node1", "cut", "-n", "3")
+    farm.wait_until_running("cut", 3)
+    farm.notes.excuse("cut", "cut off")
+    setting.nodes.cut("node1")
+    time.sleep(2.2 * LEASE)
+    # who gets its lock makes the server forget all of the node, but only a farmer that recovers declares it dead
+    asked = farm.start("node2", "asks", "sh", "-c", "flock -w 30 tasks_workdir/lock.*.alive echo got")
+    assert asked.wait(DEADLINE) == 0, asked.said()
+    setting.nodes.join("node1")
+    seen = len(farm.notes.started())
+    wait_for(lambda: len(farm.notes.started()) > seen + 1, deadline=60, what="visits, which take the lock `alive` again")
+    # stopped first, or it would start another guardian; in brackets, or these words would find themselves
+    farmer, guardian = "[-]m taskfarmer_mpi", "guardian[.]py"
+    kill = f"pkill -STOP -f '{farmer}'; pkill -KILL -f '{guardian}'; pkill -KILL -f '{farmer}'"
+    setting.nodes.run("node1", "sh", "-c", kill, cwd="/")
+    second = farm.farm("node2", "other", "-n", "2")
+    return finish(farm, first, second)
+
+
+def dry_beside_dead_node(setting: Setting) -> list[str]:
+    """Lose a node with tasks in its hands when another one runs dry: who ends with 0 or 1 says that all is recorded."""
+    farm = setting.farm(12, 2.0, 3.0)
+    first = farm.farm("node1", "lost", "-n", "2")
+    second = farm.farm("node2", "other", "-n", "2")
+    farm.wait_until_ended(7)
+    farm.wait_until_running("lost", 2)
+    farm.notes.excuse("lost", "node lost")
+    setting.nodes.kill("node1")
+    code = second.wait(DEADLINE)
+    found = [f"after exit code {code}: {fault}" for fault in farm.faults()] if code in (0, 1) else []
+    setting.nodes.boot("node1")
+    return found + finish(farm, first)
+
+
+SCENARIOS: dict[str, Callable[[Setting], list[str]]] = {
+    scenario.__name__.replace("_", "-"): scenario
+    for scenario in (cut_with_lock, cut_before_truncate, cut_while_tasks_run, kill_after_healed_cut, dry_beside_dead_node)
+}
