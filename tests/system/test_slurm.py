@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from conftest import skip_or_fail
 from helpers import (
+    MPIEXEC,
     ROOT,
     Process,
     Site,
@@ -696,3 +697,75 @@ def test_the_time_limit_itself_loses_nothing(long_jobs: dict[str, LongJob]) -> N
     lists = accounted(limited.workdir, limited.tasks)
     assert lists.failed == []
     _check_interrupted(limited.witness, lists.toprocess)
+
+
+# -- tasks that use Slurm themselves ----------------------------------------------------------------
+
+
+def test_tasks_see_the_job_and_not_the_step_of_their_farmer(cluster: Cluster, site: Site) -> None:
+    cluster.farm(site, "-n", "1", site.tasklist(["env; sleep 0.2"] * 10)).succeed(120)
+    for path in (site.path / "tasks_workdir" / "logs").glob("log_*"):
+        names = {line.partition("=")[0] for line in path.read_text().splitlines()}
+        assert {"SLURM_JOB_ID", "SLURM_JOB_NODELIST", "SLURMD_NODENAME", "SLURM_OVERLAP"} <= names
+        hidden = {"SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "PMI_FD", "PMI_RANK"}
+        assert not names & hidden
+        assert not [name for name in names if name.startswith(("SLURM_STEP", "SLURM_CPU_BIND", "SLURM_SRUN_COMM"))]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("srun -n1 echo started", 1),
+        ('srun -n1 -w "$SLURMD_NODENAME" echo started', 1),
+        (f"{MPIEXEC} -n 2 echo started", 2),
+    ],
+    ids=["srun", "srun_on_its_node", "mpiexec"],
+)
+def test_a_launcher_in_a_line_starts_although_the_farm_has_all_cpus(
+    line: str, expected: int, cluster: Cluster, site: Site
+) -> None:
+    farm = cluster.farm(site, "-n", "1", site.tasklist([line] * 5), options=["--exclusive"])
+    farm.succeed(90)
+    logs = [path.read_text().split() for path in (site.path / "tasks_workdir" / "logs").glob("log_*")]
+    assert [log.count("started") for log in logs] == [expected] * 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_job_that_a_task_submitted_lives_on_when_the_farm_ends(
+    number: signal.Signals, cluster: Cluster, site: Site
+) -> None:
+    script = site.path / "later.sh"
+    script.write_text("#!/bin/bash\necho $$ > begun\nuntil [ -e go ]; do sleep 0.1; done\necho done > ended\n")
+    lines = ["sbatch --parsable --output=/dev/null -w n1 later.sh; sleep 1000"]
+    farm = site.start(
+        "srun",
+        "--nodes=1",
+        "-w",
+        "n1",
+        "--ntasks=1",
+        "--cpus-per-task=1",
+        sys.executable,
+        "-m",
+        "taskfarmer_mpi",
+        "-n",
+        "1",
+        site.tasklist(lines),
+        environ=cluster.environ(site),
+    )
+    begun = site.path / "begun"
+    pid = int(wait_for(lambda: begun.exists() and begun.read_text(), deadline=60, what="the submitted job begins"))
+    (farmer,) = wait_for(farm.farmers, deadline=20, what="the farmer")
+    os.kill(farmer, number)
+    farm.wait(60)
+    assert is_alive(pid)
+    (site.path / "go").touch()
+    wait_for((site.path / "ended").exists, deadline=20, what="the submitted job comes to its end")
+
+
+def test_a_farm_that_a_task_submits_ends_its_own_list(cluster: Cluster, site: Site) -> None:
+    inner = site.path / "inner"
+    inner.write_text("/bin/true\n" * 50)
+    lines = [f"sbatch --wait --output=inner.out --cpus-per-task=2 {SCRIPTS / 'multinode.sh'} {inner}"]
+    cluster.submit(site, "--nodes=1", "--cpus-per-task=1", SCRIPTS / "multinode.sh", site.tasklist(lines)).succeed(180)
+    assert settled(site.path / "tasks_workdir", lines).failed == []
+    assert settled(site.path / "inner_workdir", ["/bin/true"] * 50).failed == []
