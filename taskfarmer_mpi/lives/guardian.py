@@ -126,9 +126,13 @@ def _look_at(process: str, owner: Owner) -> tuple[bool, int | None]:
             return True, None
         for fd in os.listdir(f"/proc/{process}/fd"):
             link = _link(f"/proc/{process}/fd/{fd}")
-            if link == owner.lock and not _flags(process, fd) & os.O_CLOEXEC:  # else a farmer that only looks at the lock
+            is_lock, is_log = link == owner.lock, not family and link.startswith(owner.log_prefix)
+            flags = _flags(process, fd) if is_lock or is_log else 0
+            if flags & os.O_CLOEXEC:
+                continue  # a farmer that looks at the lock, or makes the log for the task's next run
+            if is_lock:
                 return True, None
-            if not family and link.startswith(owner.log_prefix) and _flags(process, fd) & (os.O_WRONLY | os.O_RDWR):
+            if is_log and flags & (os.O_WRONLY | os.O_RDWR):
                 task = _task_of(link[len(owner.log_prefix) :])
         return False, task if task is not None and not owner.is_of_other_job(process, environ) else None
     except OSError:  # it ended, or it is another user's

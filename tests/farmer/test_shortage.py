@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,7 +223,9 @@ def test_logs_that_cannot_be_written_are_the_trouble_of_the_farmer_and_fail_no_t
     farmer = site.farm("-n", "2", tasklist)
     workdir = site.path / "tasks_workdir"
     wait_for(lambda: (workdir / "finished").exists(), deadline=30, what="tasks end")
+    os.kill(farmer.pid, signal.SIGSTOP)  # else it may look while there is nothing
     spoil(workdir / "logs")
+    os.kill(farmer.pid, signal.SIGCONT)
     farmer.succeed(60, code=75)
     assert farmer.stderr.count(f"cannot write the log: {reason}") == 1
     (workdir / "logs").unlink()
