@@ -186,17 +186,11 @@ def test_a_log_that_is_only_read_makes_nobody_the_farmers(scene: Scene) -> None:
 def test_a_farmer_that_makes_the_log_of_the_next_run_is_not_the_farmers(scene: Scene) -> None:
     scene.begin(5)
     code = "import sys; log = open(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read()"
-    maker = subprocess.Popen(
-        [sys.executable, "-I", "-c", code, f"{scene.workdir}/logs/log_5"],
-        env={},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    scene.processes.append(maker)
-    assert maker.stdout is not None
-    assert maker.stdout.readline() == b"open\n"
-    assert maker.pid not in guardian.find_processes(scene.owner)
+    words = [sys.executable, "-I", "-c", code, f"{scene.workdir}/logs/log_5"]
+    with subprocess.Popen(words, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == b"open\n"
+        assert maker.pid not in guardian.find_processes(scene.owner)
 
 
 def test_a_log_says_nothing_of_a_process_with_another_farmers_name(scene: Scene) -> None:
