@@ -102,9 +102,11 @@ def _arm(armed: float) -> float:
 
 def _lines(pipe: int) -> Iterator[bytes | None]:
     """Yield the lines that come through the pipe, and None whenever a second passed without one."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
     data = b""
     while True:
-        if not select.select([pipe], [], [], TICK)[0]:
+        if not poll.poll(TICK * 1000):
             yield None
             continue
         block = os.read(pipe, 65536)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import select
 import socket
@@ -69,7 +70,9 @@ class Frames:
 
     def wait(self, timeout: float) -> None:
         """Sleep until something comes, or the time [s] is over."""
-        select.select([self._socket], [], [], timeout)
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(self._socket, select.POLLIN)
+        poll.poll(math.ceil(timeout * 1000))
 
     def close(self) -> None:
         """Close this end."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from taskfarmer_mpi.common.plugin_options import is_true, one_line, words_of
 from taskfarmer_mpi.errors import OptionError, UserError
-from taskfarmer_mpi.runners.shell import BASH, Launch, ProgramFinder
+from taskfarmer_mpi.runners.shell import BASH, LONGEST_ARGUMENT, Launch, ProgramFinder
 
 PATIENCE = 5.0
 """How long a container has to end after SIGTERM [s]."""
@@ -24,6 +24,10 @@ _LIST_OPERATORS = re.compile(r";|\|\||(?<!&)&(?!&)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(=.*)?", re.DOTALL)
 _IN_TEMPDIR = """dir=$(mktemp -d) || exit; trap 'rm -rf -- "$dir"' EXIT; trap : TERM; """
 """With SIGTERM trapped, bash waits for the end of the container before it removes the directory."""
+_PART = LONGEST_ARGUMENT // 4
+"""How long a part of a text is that is too long for one argument [characters, of up to 4 bytes each]."""
+_JOIN_PARTS = """eval "set --"$'\\n'"$(IFS=; printf %s "$*")\""""
+"""Has bash run the text whose parts are its arguments, without any argument."""
 
 
 class _ContainerRunner:
@@ -56,11 +60,11 @@ class _ContainerRunner:
 
     def launch(self, command: str) -> Launch:
         """Return how to start the container with the task in it."""
-        last = [*self._last, "-c", shell_text(self._setup, command)]
+        last = [*self._last, "-c", *_arguments(shell_text(self._setup, command))]
         environ = {"BASH_ENV": ""}  # it names a file that the image lacks
         if self._tempdir_words:
-            script = f"{_IN_TEMPDIR}{shlex.join(self._words)} {self._tempdir_words} {shlex.join(last)}"
-            return Launch(BASH, [BASH, "-c", script], environ=environ, patience=self._patience)
+            script = f'{_IN_TEMPDIR}{shlex.join(self._words)} {self._tempdir_words} "$@"'
+            return Launch(BASH, [BASH, "-c", script, BASH, *last], environ=environ, patience=self._patience)
         argv = self._words + last
         return Launch(self._programs.find(argv[0]) or argv[0], argv, environ=environ, patience=self._patience)
 
@@ -221,6 +225,13 @@ def shell_text(setup: str, command: str) -> str:
     if _LIST_OPERATORS.search(command):
         return f"{setup} && {{\n{command}\n}}"  # on lines of their own: the task can end with a comment
     return f"{setup} && {command}"
+
+
+def _arguments(text: str) -> list[str]:
+    """Return what follows ``bash -c``: a text too long for one argument goes in parts, which all programs hand on."""
+    if len(text.encode("utf-8", "surrogateescape")) <= LONGEST_ARGUMENT:
+        return [text]
+    return [_JOIN_PARTS, BASH, *(text[start : start + _PART] for start in range(0, len(text), _PART))]
 
 
 def _working_directory() -> str:

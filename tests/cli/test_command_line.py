@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import Process, Site, settled
+from helpers import MPIEXEC, Process, Site, settled
 
 
 def _ctl(site: Site, *arguments: str | Path, **environ: str) -> Process:
@@ -102,16 +102,27 @@ def test_a_tasklist_that_cannot_be_read_again_is_refused_at_once(tasklist: str, 
 
 
 @pytest.mark.parametrize("first", [3, 1021, 1100])
-def test_many_inherited_descriptors_are_no_reason_to_fail(first: int, site: Site) -> None:
+@pytest.mark.parametrize("launcher", [[], [MPIEXEC, "-n", "2"]], ids=["alone", "two ranks"])
+def test_many_inherited_descriptors_are_no_reason_to_fail(launcher: list[str], first: int, site: Site) -> None:
+    """The farmer has them, its process that speaks MPI, and that of a monitor."""
     code = (
         "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (4000, 4000))\n"
         "null = os.open(os.devnull, os.O_RDWR); os.set_inheritable(null, True)\n"
-        f"for fd in range(4, {first}): os.dup2(null, fd)\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'taskfarmer_mpi', 'tasks'])"
+        f"for fd in range(3, {first}):\n"
+        "    try: os.fstat(fd)\n"
+        "    except OSError: os.dup2(null, fd)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'taskfarmer_mpi', '-m', 'notes', 'tasks'])"
     )
     site.tasklist(["true"] * 3)
-    site.start(sys.executable, "-c", code).succeed(30)
+    (site.path / "monitors.ini").write_text(
+        "[notes]\nMonitor = taskfarmer_mpi.monitors.JSONLinesMonitor\npath = notes-{rank}\n"
+    )
+    process = site.start(*launcher, sys.executable, "-c", code)
+    process.succeed(60)
     settled(site.path / "tasks_workdir", ["true"] * 3)
+    assert f"{max(1, 2 * len(launcher[:1]))} farmer" in process.stdout
+    notes = "".join(path.read_text() for path in site.path.glob("notes-*"))
+    assert notes.count('"task_end"') == 3, process.said()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")

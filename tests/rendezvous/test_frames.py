@@ -1,6 +1,10 @@
 """Objects through a socket, without waiting."""
 
+import fcntl
+import os
+import resource
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -53,3 +57,22 @@ def test_an_end_that_is_gone_is_noticed_after_its_last_words(ends: tuple[Frames,
     assert other.is_closed
     other.put("nobody hears it")
     assert other.is_flushed
+
+
+def test_a_socket_whose_number_is_above_1023_is_waited_for() -> None:
+    """A parent may leave so many descriptors open; `select` takes none of these numbers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4000, hard), hard))
+    one, other = socket.socketpair()
+    try:
+        high = socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD_CLOEXEC, 1100))
+        with one, other, high:
+            frames = Frames(high)
+            begin = time.monotonic()
+            frames.wait(0.05)
+            assert time.monotonic() - begin >= 0.05
+            assert os.write(other.fileno(), b"x") == 1
+            frames.wait(60)
+            assert time.monotonic() - begin < 30
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

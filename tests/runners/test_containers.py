@@ -209,6 +209,23 @@ def test_a_program_that_is_not_here_fails_the_task_only(stage: Stage) -> None:
     assert stage.run(ApptainerRunner("i", tempdir="True").launch("true"))[0] == 127
 
 
+LONG_TASK = 'x={}; echo "${{#x}} $0 $# ${{x: -2}}"; exit 3'
+
+
+@pytest.mark.parametrize("runner", [ShifterRunner, ApptainerRunner])
+@pytest.mark.parametrize("options", [{}, {"setup": "true"}, {"tempdir": "True"}], ids=lambda options: "".join(options))
+def test_a_line_of_any_length_runs_in_a_container_as_a_short_one(
+    runner: Any, options: dict[str, str], stage: Stage, tmp_path: Path
+) -> None:
+    """The kernel takes no argument above 128 KiB, and container programs hand on no descriptor."""
+    for filler, count in (("a", 100), ("é", 70_000), ("a", 320_000), ("b \\\n", 300_000)):
+        task = LONG_TASK.format(f"'{filler * count}é.'")
+        ended = stage.run(runner("i", **options).launch(task))
+        assert ended == (3, f"{count * len(filler) + 2} /bin/bash 0 é.\n")
+    assert all(len(word.encode()) < 128 * 1024 for word in read_record(tmp_path / "record")["argv"])
+    assert list((tmp_path / "temporary files").iterdir()) == []
+
+
 # -- Apptainer --------------------------------------------------------------------------------------
 
 
@@ -415,6 +432,15 @@ def test_a_task_in_podman_has_a_directory_of_its_own(podman_stage: Stage, contai
 def test_a_task_that_looks_like_an_option_reaches_the_shell(podman_stage: Stage, container: Container) -> None:
     code, output = podman_stage.run(PodmanHPCRunner(container.image).launch("--help"))
     assert (code, "--help: command not found" in output) == (127, True)
+
+
+@pytest.mark.parametrize("tempdir", ["False", "True"])
+def test_a_line_that_is_too_long_for_an_argument_runs_in_podman(
+    tempdir: str, podman_stage: Stage, container: Container
+) -> None:
+    runner = PodmanHPCRunner(container.image, setup="true", tempdir=tempdir)
+    ended = podman_stage.run(runner.launch(LONG_TASK.format("é" * 100_000 + "..")))
+    assert ended == (3, "200002 /bin/bash 0 ..\n")  # it counts bytes: no locale is there
 
 
 @pytest.mark.parametrize("tempdir", ["False", "True"])
