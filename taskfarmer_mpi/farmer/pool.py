@@ -132,7 +132,7 @@ class Pool:
             If it would be the same with the next task: a full disk, logs that this user cannot write.
         """
         if not self._guard.pid:
-            raise ShortageError("cannot start the guardian of this farmer's tasks")
+            raise ShortageError(f"cannot start the guardian of this farmer's tasks: {self._guard.lack}")
         log_fd = self._processes.open_log(task)
         if log_fd is None:
             return self._cannot_start(task, CANNOT_EXECUTE)
@@ -170,7 +170,7 @@ class Pool:
         runs = []
         for pid, status, usage in self._ended():
             if pid == self._guard.pid:
-                self._guard.see_end()
+                self._guard.see_end(status)
             running = self._running.pop(pid, None)
             if running is None:
                 self.others[pid] = status

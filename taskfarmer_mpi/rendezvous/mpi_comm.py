@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from taskfarmer_mpi.common.signals import STOP_SIGNALS
+from taskfarmer_mpi.errors import is_shortage
 from taskfarmer_mpi.rendezvous.communicator import Message, MissingRankError, MpiError, StoppedError
 from taskfarmer_mpi.rendezvous.frames import Frames
 from taskfarmer_mpi.rendezvous.mpi_process import run_mpi
@@ -25,6 +26,7 @@ LEAVE_LIMIT = 10.0
 END_LIMIT = 5.0
 """How long `MPI_Finalize` may take once all ranks are there [s]."""
 _POLL = 0.02
+_SHORTAGE_PAUSE = 0.5
 
 
 class MpiChild:
@@ -38,13 +40,19 @@ class MpiChild:
         sys.stdout.flush()
         sys.stderr.flush()
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGHUP})
-        self._pid = os.fork()
-        if self._pid == 0:
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                own.close()
+                signal.set_wakeup_fd(-1)
+                run_mpi(Frames(other), farmer, self._output)
+        except OSError:
+            os.close(self._output)
             own.close()
-            signal.set_wakeup_fd(-1)
-            run_mpi(Frames(other), farmer, self._output)
-        other.close()
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            other.close()
         self.frames = Frames(own)
 
     def freeze(self) -> None:
@@ -138,9 +146,9 @@ def start_comm(patience: float, is_hurried: Hurry = never) -> MpiComm:
     StoppedError
         If this farmer was told to stop, and it does not come up soon.
     """
-    child = MpiChild()
-    frames = child.frames
     limit = Patience(patience, is_hurried)
+    child = _start_child(limit)
+    frames = child.frames
     word = None
     while word is None and not frames.is_closed and not limit.is_over:
         frames.wait(_POLL)
@@ -158,3 +166,14 @@ def start_comm(patience: float, is_hurried: Hurry = never) -> MpiComm:
     how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
     said = next(iter(child.said()), "and said nothing")
     raise MpiError(f"MPI cannot be started: its library ended the process {how}: {said}")
+
+
+def _start_child(limit: Patience) -> MpiChild:
+    """Make the child; wait while processes, memory or descriptors are short."""
+    while True:
+        try:
+            return MpiChild()
+        except OSError as error:
+            if not is_shortage(error) or limit.is_over:
+                raise MpiError(f"MPI cannot be started: no process for it: {error.strerror}") from error
+        time.sleep(_SHORTAGE_PAUSE)

@@ -133,9 +133,9 @@ class LockWait:
             raise kind(str(error)) from error
         self._since = now - waited
         if waited > patience:
-            raise FarmError(f"{self._lock.paths[0]}: no lock within {waited:.0f} s; {self._lock.describe_holder()}")
+            raise FarmError(f"{self._lock.refused}: no lock within {waited:.0f} s; {self._lock.describe_holder()}")
         if waited > self._report:
-            log.warning("waiting for the lock for %.0f s; %s", waited, self._lock.describe_holder())
+            log.warning("%s: waiting for the lock for %.0f s; %s", self._lock.refused, waited, self._lock.describe_holder())
             self._report *= 2
         return None
 

@@ -53,6 +53,8 @@ class WorkLock:
         self._holder = holder
         self.is_hurried: Callable[[], bool] = lambda: False
         """Whether there is no time to wait long, since the farmer was told to stop."""
+        self.refused = paths[0]
+        """The lock file that others held when the lock was last wanted."""
         self._held: list[int] = []
         """Descriptors of the lock files that are held."""
         self._can_be_lost: list[bool] | None = None
@@ -93,6 +95,7 @@ class WorkLock:
             try:
                 lock.acquire()
             except Timeout:
+                self.refused = Path(lock.lock_file)
                 break
             except OSError as error:
                 self._release(taken)
@@ -159,10 +162,10 @@ class WorkLock:
         while not self.try_acquire():
             waited = time.monotonic() - start
             if waited > report:
-                log.warning("%s: waiting for the lock for %.0f s; %s", self.paths[0], waited, self.describe_holder())
+                log.warning("%s: waiting for the lock for %.0f s; %s", self.refused, waited, self.describe_holder())
                 report *= 2
             if waited >= (min(patience, STOP_PATIENCE) if self.is_hurried() else patience):
-                raise LockBusyError(f"{self.paths[0]}: no lock within {waited:.0f} s; {self.describe_holder()}")
+                raise LockBusyError(f"{self.refused}: no lock within {waited:.0f} s; {self.describe_holder()}")
             time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
             pause = min(2 * pause, 0.05)
         try:
@@ -172,14 +175,14 @@ class WorkLock:
 
     def describe_holder(self) -> str:
         """Say who holds the lock, as far as this node can know."""
-        for path in self.paths:
-            with suppress(OSError):
-                pid = _local_holder(path)
-                note = (read_file(path) or b"").decode("utf-8", "replace").strip()
-                if note and (pid is None or f"pid {pid} " in note):
-                    return f"it is held by {note}"
-                if pid is not None:
-                    return f"it is held by process {pid} on this node"
+        with suppress(OSError):
+            pid = _local_holder(self.refused)
+            note = (read_file(self.refused) or b"").decode("utf-8", "replace").strip()
+            is_own = note.startswith(f"{self._holder} ")  # from when this lock was had
+            if note and (f"pid {pid} " in note or (pid is None and not is_own)):
+                return f"it is held by {note}{_describe_state(pid)}"
+            if pid is not None:
+                return f"it is held by process {pid} on this node{_describe_state(pid)}"
         return "who holds it is not known: a farmer on another node, or a node that died and whose lease runs out"
 
     def _sign(self, fd: int) -> None:
@@ -223,3 +226,12 @@ def _local_holder(path: Path) -> int | None:
         if fields[1] == "FLOCK" and inode in fields:
             return int(fields[4])
     return None
+
+
+def _describe_state(pid: int | None) -> str:
+    """Say that a process of this node is stopped, if it is: it keeps what it holds until somebody ends that."""
+    with suppress(OSError):
+        state = b"" if pid is None else Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        if state in (b"T", b"t"):
+            return f"; that process is stopped: kill -CONT {pid} has it go on, kill -KILL {pid} ends it"
+    return ""

@@ -6,12 +6,13 @@ import errno
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fakes import Clock
-from helpers import Site, Witness, settled, wait_for
+from helpers import MPIEXEC, Site, Witness, settled, wait_for
 from test_farmer import Stage
 
 from taskfarmer_mpi.common.shortage import SHORTAGE_PATIENCE, Shortage
@@ -184,6 +185,32 @@ def test_a_farmer_to_whom_fork_is_refused_for_a_while_runs_all_its_tasks_once(
     assert farmer.stderr.count("cannot start a process") == 1
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     witness.once_each(30)
+
+
+_REFUSE = (
+    "{strace} -qq -o /dev/null -e trace=clone,clone3,vfork,fork -e inject=clone,clone3,vfork,fork:error={error}:when={when}"
+)
+
+
+@pytest.mark.parametrize(("error", "when"), [("EAGAIN", "1..3"), ("ENOMEM", "1..1"), ("EAGAIN", "1..9")])
+def test_a_farmer_whose_first_process_is_refused_for_a_while_starts_all_the_same(
+    error: str, when: str, site: Site, witness: Witness, strace: str
+) -> None:
+    tasks = witness.tasks(10, 0.05)
+    farmer = site.farm("-n", "2", site.tasklist(tasks), prefix=_REFUSE.format(strace=strace, error=error, when=when))
+    farmer.succeed(60)
+    assert "cannot start the guardian of this farmer's tasks: " in farmer.stderr or when == "1..1"
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
+    witness.once_each(10)
+
+
+def test_ranks_whose_process_for_mpi_is_refused_for_a_while_come_together(site: Site, witness: Witness, strace: str) -> None:
+    tasks = witness.tasks(10, 0.05)
+    farm = [*_REFUSE.format(strace=strace, error="EAGAIN", when="1..3").split(), sys.executable, "-m", "taskfarmer_mpi"]
+    job = site.start(MPIEXEC, "-n", "2", *farm, "-n", "1", site.tasklist(tasks))
+    job.succeed(60)
+    assert "2 x 1 slots" in job.stderr
+    assert settled(site.path / "tasks_workdir", tasks).failed == []
 
 
 def test_a_farmer_without_descriptors_for_a_while_goes_on_and_its_tasks_live(site: Site, witness: Witness) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from helpers import (
     MPIEXEC,
+    ROOT,
     Process,
     Site,
     Stopwatch,
@@ -294,6 +296,42 @@ def test_a_guardian_that_is_killed_is_replaced(site: Site, witness: Witness) -> 
     farmer.succeed(60)
     witness.once_each(60)
     settled(site.path / "tasks_workdir", tasks)
+
+
+@pytest.mark.parametrize("part", ["", "lives", "lives/guardian.py"])
+def test_a_guardian_that_cannot_be_replaced_as_its_package_is_gone_is_explained_and_what_runs_ends(
+    part: str, site: Site, witness: Witness
+) -> None:
+    package = site.path / "library" / "taskfarmer_mpi"
+    shutil.copytree(ROOT / "taskfarmer_mpi", package)
+    tasks = [witness.task(0, 3.0), *witness.tasks(40, 0.1)[1:]]
+    farmer = site.farm("-n", "2", site.tasklist(tasks), environ=site.environ(PYTHONPATH=str(package.parent)))
+    old = wait_for(lambda: _guardians(farmer), deadline=20, what="the guardian")
+    wait_for(lambda: 0 in witness.runs(), deadline=20, what="the long task starts")
+    (package / part).rename(site.path / "removed")
+    _signal_all(old, signal.SIGKILL)
+    wait_for(lambda: "no task is started" in farmer.stderr, deadline=20, what="the reason is told")
+    assert f"{package}/lives/guardian.py is gone (was the package removed or replaced?)" in farmer.stderr
+    assert farmer.stderr.count("is gone") == 1
+    (site.path / "removed").rename(package / part)
+    farmer.succeed(60)
+    witness.once_each(40)
+    settled(site.path / "tasks_workdir", tasks)
+
+
+def test_guardians_that_cannot_live_are_explained_by_their_last_words(site: Site, witness: Witness) -> None:
+    """As where the standard library of Python was exchanged under the farmer."""
+    package = site.path / "library" / "taskfarmer_mpi"
+    shutil.copytree(ROOT / "taskfarmer_mpi", package)
+    farmer = site.farm(
+        "-n", "2", site.tasklist(witness.tasks(100, 0.1)), environ=site.environ(PYTHONPATH=str(package.parent))
+    )
+    old = wait_for(lambda: _guardians(farmer), deadline=20, what="the guardian")
+    (package / "lives" / "guardian.py").write_text("import no_such_part\n")
+    _signal_all(old, signal.SIGKILL)
+    farmer.succeed(60, code=75)
+    assert "dies again and again: ModuleNotFoundError: No module named 'no_such_part'" in farmer.stderr
+    assert "Traceback" not in farmer.stderr
 
 
 def test_a_farmer_that_was_stopped_and_declared_dead_records_nothing_twice(site: Site, witness: Witness) -> None:

@@ -12,6 +12,7 @@ from helpers import ROOT
 
 from taskfarmer_mpi.errors import LockBusyError, UserError
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.workdir import locks
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.lock_files import lock_paths
 from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
@@ -62,6 +63,54 @@ def test_a_plain_farmers_flock_is_respected_and_its_process_named(workdir: Workd
         assert f"process {os.getpid()} on this node" in lock.describe_holder()
     assert lock.try_acquire()
     lock.release()
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_of_two_lock_files_the_holder_of_the_one_that_others_have_is_named(workdir: Workdir, refused: int) -> None:
+    paths = [workdir.path / "lock", workdir.path / "other"]
+    me = f"n1 pid {os.getpid()} (me)"
+    lock = WorkLock(workdir, paths, me)
+    assert lock.try_acquire()
+    lock.release()
+    with paths[refused].open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        with pytest.raises(LockBusyError) as caught, lock.held(0.05):
+            pass
+    assert str(caught.value).startswith(f"{paths[refused]}: no lock within ")
+    assert str(caught.value).endswith(f"it is held by process {os.getpid()} on this node")
+
+
+def test_who_left_its_name_in_a_lock_file_is_not_taken_for_its_holder(
+    workdir: Workdir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PyTaskFarmer on another node leaves the name that is there, and the kernel here does not know of it."""
+    monkeypatch.setattr(locks, "_local_holder", lambda _path: None)
+    lock = WorkLock(workdir, [workdir.path / "lock"], "n1 pid 1 (me)")
+    assert lock.try_acquire()
+    lock.release()
+    with (workdir.path / "lock").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert not lock.try_acquire()
+        assert lock.describe_holder().startswith("who holds it is not known")
+
+
+@pytest.mark.parametrize("note", ["", "n1 pid {pid} (other) since 2026-01-01 00:00:00\n"])
+def test_a_holder_that_is_stopped_is_said_to_be(workdir: Workdir, note: str) -> None:
+    path = workdir.path / "lock"
+    code = f"import fcntl, os, signal; file = open({str(path)!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX)\n"
+    code += f"file.write({note!r}.format(pid=os.getpid())); file.flush(); os.kill(os.getpid(), signal.SIGSTOP)"
+    holder = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
+        lock = WorkLock(workdir, [path], "me")
+        assert not lock.try_acquire()
+        said = lock.describe_holder()
+        assert f"pid {holder.pid} (other) since" in said if note else f"process {holder.pid} on this node" in said
+        assert said.endswith(f"kill -CONT {holder.pid} has it go on, kill -KILL {holder.pid} ends it")
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_of_two_lock_files_none_is_kept_unless_both_are_had(workdir: Workdir) -> None:
