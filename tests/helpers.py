@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 MPIEXEC = shutil.which("mpiexec", path=f"{BIN}:{os.environ.get('PATH', os.defpath)}") or "mpiexec"
 """That of this environment, else that of the system."""
+NAMELESS = "setpriv --reuid 4242 --regid 4242 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
+"""Has root run a command as a user without a name, who may read what root may: the checkout can be in root's home."""
 MARK = "TEST_FARM_MARK"
 """Variable by which the processes of one test are found, also those that left their session."""
 

@@ -325,7 +325,7 @@ def test_a_stop_of_one_rank_reaches_all_and_the_leader_hears_of_it(origin: str, 
     while coordinator.end is None and time.monotonic() < end:
         coordinator.step()
         if coordinator.is_leader and coordinator.end is not None:
-            coordinator.dismiss(75)
+            coordinator.spread("end", 75)
         time.sleep(0.002)
     assert world.gather((farmer.stop_reason, farmer.stops)) == [("SIGUSR1", 1)] * world.size
     assert world.gather(coordinator.end) == [0] + [75] * (world.size - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import taskfarmer_mpi
 from taskfarmer_mpi.common.programs import Ask, AskError, ask
-from taskfarmer_mpi.job.walltime import parse_end
+from taskfarmer_mpi.job.walltime import ask_end, ask_squeue, stated_end
 from taskfarmer_mpi.rendezvous.launcher import SRUN, interface_of, launcher_of, started_ranks
 from taskfarmer_mpi.rendezvous.mpi_library import MpiDescription
 
@@ -157,18 +158,23 @@ def _sizes_above_one(environ: Mapping[str, str]) -> list[int]:
 
 def find_time(environ: Mapping[str, str], run: Ask = ask, now: float | None = None) -> Finding:
     """Say when the Slurm job ends."""
+    now = time.time() if now is None else now
     job = environ.get("SLURM_JOB_ID", "")
+    end = stated_end(environ)
+    if end is not None and end <= now:
+        text = (
+            f"SLURM_JOB_END_TIME={end:.0f} is in the past: it comes from a job that is over, and farmers do not believe it"
+        )
+        return Finding("time", text, "unset SLURM_JOB_END_TIME, and what else starts with SLURM_ if this is no job")
     if not job:
         return Finding("time", "no Slurm job: farmers stop at --timeout only")
-    end: float | None = None
-    known = environ.get("SLURM_JOB_END_TIME", "")
     try:
-        end = float(known) if known.isdecimal() else parse_end(run("squeue", "--noheader", f"--jobs={job}", "--format=%e"))
+        end = ask_end(job, lambda job: ask_squeue(job, run)) if end is None else end
     except AskError as error:
         mend = "use --timeout, or #SBATCH --signal=B:USR1@60"
         return Finding("time", f"job {job}: Slurm does not say when it ends: {error}", mend)
-    if end is None:
+    if end == math.inf:
         return Finding("time", f"job {job} has no time limit")
-    left = int(end - (time.time() if now is None else now))
+    left = int(end - now)
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
     return Finding("time", f"job {job} ends at {clock}, in {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}")

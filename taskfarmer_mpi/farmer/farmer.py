@@ -88,6 +88,11 @@ class Farmer:
     def _goes_on(self) -> bool:
         return self.stop_reason is None and self.drain_reason is None and self.trouble is None
 
+    @property
+    def task_time(self) -> float:
+        """How long a task may last [s]."""
+        return TASK_TIME_MARGIN * self._pace.task_time if self._limits.task_time is None else self._limits.task_time
+
     def look_again(self) -> None:
         """Expect tasks on the list although it was empty."""
         self._is_dry = False
@@ -200,10 +205,8 @@ class Farmer:
 
     def _heed_deadline(self) -> None:
         """Start no more tasks once one may last longer than the time left."""
-        task_time = self._limits.task_time
-        needed = TASK_TIME_MARGIN * self._pace.task_time if task_time is None else task_time
-        if self._clock() + needed > self._limits.deadline and self.takes_tasks:
-            self.drain(f"a task may take {needed:.3g} s, which is more than the time left")
+        if self._clock() + self.task_time > self._limits.deadline() and self.takes_tasks:
+            self.drain(f"a task may take {self.task_time:.3g} s, which is more than the time left")
 
     def _fill(self) -> None:
         if self._tasks.queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskfarmer_mpi.farmer.pool import Pool
@@ -38,7 +39,7 @@ class Limits:
 
     lock_patience: float
     """How long to wait for the lock before giving up [s]."""
-    deadline: float = math.inf
-    """When the farmer will be stopped, on its clock [s]."""
+    deadline: Callable[[], float] = lambda: math.inf
+    """Says when the farmer will be stopped, on its clock [s]."""
     task_time: float | None = None
     """What a task lasts [s]; None to judge by the runs seen so far."""

@@ -60,6 +60,8 @@ class Coordinator:
         self.ranks = Ranks(channel.rank, life_paths, clock)
         self.early_leave: EarlyLeave | None = None
         """How ranks leave before the job's end, where they may."""
+        self.hear_more: dict[str, Callable[[object], None]] = {}
+        """What to do about further kinds of messages."""
         self._told_end: int | None = None
         self._was_busy = True
         self._reports = Reports()
@@ -90,9 +92,9 @@ class Coordinator:
         self._channel.send(None, "stop", reason)
         self._hurry()
 
-    def spread_drain(self, reason: str) -> None:
-        """Have all ranks let their running tasks end, and start no more."""
-        self._channel.send(None, "drain", reason)
+    def spread(self, kind: str, content: object) -> None:
+        """Tell all ranks what they know what to do about."""
+        self._channel.send(None, kind, content)
 
     @property
     def is_due(self) -> bool:
@@ -123,7 +125,10 @@ class Coordinator:
     def _look_for_messages(self) -> None:
         for sender, kind, content in self._channel.receive():
             try:
-                self._hear(sender, kind, content)
+                if kind in self.hear_more:
+                    self.hear_more[kind](content)
+                else:
+                    self._hear(sender, kind, content)
             except (TypeError, ValueError):
                 log.warning("rank %d said what is not understood: %s", sender, kind)
         self._messages.note_look(is_working=not self._farmer.is_idle and self._farmer.stop_reason is None)
@@ -139,10 +144,6 @@ class Coordinator:
             return math.inf
         moment = min(self._messages.next_look, self._looks.next_look) if self._farmer.is_idle else self._messages.next_look
         return max(moment - self._clock(), 0.0)
-
-    def dismiss(self, code: int) -> None:
-        """Tell all ranks that the job is over."""
-        self._channel.send(None, "end", code)
 
     def _hear(self, sender: int, kind: str, content: object) -> None:
         if kind == "stop" and self._farmer.stop_reason is None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import calendar
+import functools
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
 
-from taskfarmer_mpi.common.programs import AskError
+from taskfarmer_mpi.common.programs import Ask, AskError
 from taskfarmer_mpi.common.programs import ask as ask_program
 
 log = logging.getLogger(__name__)
 
 _VARIABLE = "SLURM_JOB_END_TIME"
+_NEVER = ("N/A", "NONE", "UNKNOWN", "UNLIMITED")
 
 
 def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None) -> float | None:
@@ -26,16 +29,48 @@ def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None)
     ask
         Returns the end time of a job as `squeue` prints it, in UTC; for tests.
     """
-    known = environ.get(_VARIABLE, "")
-    if known.isdecimal():
-        if float(known) > time.time():
-            return float(known)
-        log.warning("%s=%s is in the past, of a job that is over: it is not believed; unset it", _VARIABLE, known)
+    known = stated_end(environ)
+    if known is not None and known > time.time():
+        return known
+    if known is not None:
+        log.warning("%s=%.0f is in the past, of a job that is over: it is not believed; unset it", _VARIABLE, known)
     job = environ.get("SLURM_JOB_ID", "")
     if not job.isdecimal():
         return None
-    end = parse_end((ask or _ask_squeue)(job))
-    return end if end is not None and end > time.time() else None
+    try:
+        end = ask_end(job, ask or ask_squeue)
+    except AskError:
+        return None
+    return end if time.time() < end < math.inf else None
+
+
+def stated_end(environ: Mapping[str, str]) -> float | None:
+    """Return when the job ends by the environment [s since the epoch], which may be of another job; None if not said."""
+    known = environ.get(_VARIABLE, "")
+    return float(known) if known.isdecimal() else None
+
+
+def plan_question(environ: Mapping[str, str]) -> Callable[[], float] | None:
+    """Return how to ask again when the Slurm job ends, as `ask_end` says it; None if there is no job."""
+    job = environ.get("SLURM_JOB_ID", "")
+    return functools.partial(ask_end, job) if job.isdecimal() else None
+
+
+def ask_end(job: str, ask: Callable[[str], str] | None = None) -> float:
+    """Return when a job, or the first of its parts, ends by `squeue` [s since the epoch]; infinite if it has no limit.
+
+    Raises
+    ------
+    AskError
+        If there is no answer, or one that is not understood.
+    """
+    said = (ask or ask_squeue)(job).split()
+    if said and all(word.upper() in _NEVER for word in said):
+        return math.inf
+    ends = [end for end in map(parse_end, said) if end is not None]
+    if not ends:
+        raise AskError(f"squeue: {' '.join(said)[:80] or 'no answer'}")
+    return min(ends)
 
 
 def parse_end(text: str) -> float | None:
@@ -52,8 +87,12 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not name.startswith(hidden)} | {"TZ": "UTC", "LC_ALL": "C"}
 
 
-def _ask_squeue(job: str) -> str:
-    try:
-        return ask_program("squeue", "--noheader", f"--jobs={job}", "--format=%e", environ=clean_environment(os.environ))
-    except AskError:
-        return ""
+def ask_squeue(job: str, run: Ask = ask_program) -> str:
+    """Return what `squeue` says of the end of a job, in UTC.
+
+    Raises
+    ------
+    AskError
+        If it says nothing.
+    """
+    return run("squeue", "--noheader", f"--jobs={job}", "--format=%e", environ=clean_environment(os.environ))

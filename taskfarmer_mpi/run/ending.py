@@ -56,11 +56,11 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
             farmer.journal.flush()
     except (UserError, FarmError, OSError) as error:
         log.error("%s", describe(error, farm.workdir.path))
-        coordinator.dismiss(EXIT_LEFT)
+        coordinator.spread("end", EXIT_LEFT)
         return Ending(EXIT_LEFT, [])
     has_trace = _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)
     code = _exit_code(census, farmer, coordinator)
-    coordinator.dismiss(code)
+    coordinator.spread("end", code)
     wall = time.monotonic() - born
     lines = summarize(
         census=census,

@@ -19,10 +19,13 @@ from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.job.board import Board, NoChannel, board_path, remove_board
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.early_leave import plan_early_leave
+from taskfarmer_mpi.job.job_end import Clocks, JobEnd
 from taskfarmer_mpi.job.leader_duties import LeaderDuties
+from taskfarmer_mpi.job.walltime import plan_question
 from taskfarmer_mpi.progress.display import Display
 from taskfarmer_mpi.rendezvous.communicator import Comm, SerialComm
 from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
+from taskfarmer_mpi.rendezvous.launcher import launched_size
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job
 from taskfarmer_mpi.run.start import Options, Start
@@ -62,8 +65,8 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
     comm.leave()
     try:
-        limit = _time_limit(options, orders, offset, born)
-        farmer = start.farmer(orders, offset, limit.moment)
+        limit = _time_limit(options, orders, offset, born, environ)
+        farmer = start.farmer(orders, offset, lambda: limit.moment)
     except OSError as error:
         raise FarmError(f"cannot start a farmer: {describe(error, start.farm.workdir.path)}") from error
     start.lock.is_hurried = lambda: bool(receiver.stops) or farmer.stop_reason is not None
@@ -132,19 +135,31 @@ def _make_coordinator(start: Start, farmer: Farmer, orders: Orders, environ: Map
 class TimeLimit:
     """When a farmer must stop."""
 
-    moment: float
+    timeout: float
     """On the clock that only goes forward [s]."""
-    reason: str
+    job: JobEnd
+
+    @property
+    def moment(self) -> float:
+        """On the same clock [s]."""
+        return min(self.timeout, self.job.moment)
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return "--timeout" if self.timeout <= self.job.moment else "the batch job is about to end"
+
+    def step(self, farmer: Farmer, coordinator: Coordinator) -> None:
+        """Ask the scheduler again if it is time to, and tell the other ranks if the end has moved."""
+        if self.job.step(is_leader=coordinator.is_leader, task_time=farmer.task_time):
+            coordinator.spread("job end", self.job.tell())
 
 
-def _time_limit(options: Options, orders: Orders, offset: float, born: float) -> TimeLimit:
-    limits = [TimeLimit(math.inf, "")]
-    if options.timeout is not None:
-        limits.append(TimeLimit(born + options.timeout, "--timeout"))
-    if orders.job_end is not None:
-        left = orders.job_end - offset - time.time()
-        limits.append(TimeLimit(time.monotonic() + left - options.grace, "the batch job is about to end"))
-    return min(limits, key=lambda limit: limit.moment)
+def _time_limit(options: Options, orders: Orders, offset: float, born: float, environ: Mapping[str, str]) -> TimeLimit:
+    timeout = math.inf if options.timeout is None else born + options.timeout
+    askers = launched_size(environ) if len(orders.farmers) == 1 else 1
+    job = JobEnd(orders.job_end, plan_question(environ), grace=options.grace, askers=askers, clocks=Clocks(offset=offset))
+    return TimeLimit(timeout, job)
 
 
 class Watcher(Protocol):
@@ -164,12 +179,14 @@ def _work(
     watchers: Sequence[Watcher],
 ) -> None:
     """Let the farmer work until the coordinator says that the job is over."""
+    coordinator.hear_more["job end"] = limit.job.hear
     while coordinator.end is None:
+        limit.step(farmer, coordinator)
         if farmer.stop_reason is None:
             reason = _stop_reason(receiver, limit)
             request = next(requests) if coordinator.is_leader and reason is None else None
             if request is not None and request.is_drain and farmer.drain_reason is None:
-                coordinator.spread_drain(request.reason)
+                coordinator.spread("drain", request.reason)
                 farmer.drain(request.reason)
             elif request is not None and not request.is_drain:
                 reason = request.reason

@@ -201,7 +201,7 @@ class Start:
         """Return what notices lines that are appended to the tasklist from now on."""
         return TasklistWatch(self.farm, self._plan.digest, lambda: self._read_tasklist().tasks, state=self._tasklist_state)
 
-    def farmer(self, orders: Orders, offset: float, deadline: float) -> Farmer:
+    def farmer(self, orders: Orders, offset: float, deadline: Callable[[], float]) -> Farmer:
         """Build the farmer of this rank.
 
         Parameters
@@ -211,7 +211,7 @@ class Start:
         offset
             What to add to this node's clock to get rank 0's [s].
         deadline
-            When it will be stopped, on the clock that only goes forward [s].
+            Says when it will be stopped, on the clock that only goes forward [s].
         """
         options = self.options
         rank = self._comm.rank

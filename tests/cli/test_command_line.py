@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import MPIEXEC, Process, Site, settled
+from helpers import MPIEXEC, NAMELESS, Process, Site, settled
 
 
 def _ctl(site: Site, *arguments: str | Path, **environ: str) -> Process:
@@ -128,13 +128,18 @@ def test_many_inherited_descriptors_are_no_reason_to_fail(launcher: list[str], f
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 @pytest.mark.parametrize("home", ["-u HOME", "HOME={0}/closed", "HOME="])
 @pytest.mark.parametrize("command", ["-m taskfarmer_mpi tasks", "-m taskfarmer_mpi.ctl check tasks"])
-def test_a_home_that_is_not_there_or_another_users_is_no_reason_to_fail(command: str, home: str, site: Site) -> None:
+@pytest.mark.parametrize(
+    "user", ["setpriv --bounding-set -dac_override,-dac_read_search", NAMELESS], ids=["root", "nameless"]
+)
+def test_a_home_that_is_not_there_or_another_users_is_no_reason_to_fail(
+    user: str, command: str, home: str, site: Site
+) -> None:
     (site.path / "closed" / ".pytaskfarmer" / "runners.d").mkdir(parents=True)
     (site.path / "closed").chmod(0o700)
     os.chown(site.path / "closed", 4243, 4243)
     site.tasklist(["true"])
-    nameless = "setpriv --bounding-set -dac_override,-dac_read_search"
-    process = site.start("bash", "-c", f"exec env {home.format(site.path)} {nameless} {sys.executable} {command}")
+    os.chown(site.path, 4242 if user == NAMELESS else 0, 0)
+    process = site.start("bash", "-c", f"exec env {home.format(site.path)} {user} {sys.executable} {command}")
     process.succeed(30)
     assert "Traceback" not in process.stderr
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import MPIEXEC, Process, Site
+from helpers import MPIEXEC, NAMELESS, Process, Site
 
 import taskfarmer_mpi
 from taskfarmer_mpi.cli import node_facts
@@ -121,6 +121,32 @@ def test_an_mpi_that_ends_its_process_does_not_end_the_doctor(site: Site) -> Non
     assert "set MPI4PY_LIBMPI or LD_LIBRARY_PATH" in page
 
 
+def test_the_page_marks_the_end_of_a_job_that_is_over(site: Site) -> None:
+    page = _said_once(site.start(*DOCTOR, environ=site.environ(SLURM_JOB_END_TIME="1700000000")), 1)
+    assert "SLURM_JOB_END_TIME=1700000000 is in the past" in page
+    assert "!! unset SLURM_JOB_END_TIME" in page
+
+
+@pytest.mark.parametrize("home", ["-u HOME", "HOME=/nonexistent", "HOME="])
+def test_the_page_needs_no_home(home: str, site: Site) -> None:
+    page = _said_once(site.start("bash", "-c", f"exec env {home} {' '.join(DOCTOR)}"), 0)
+    assert "nothing needs a mend" in page
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("home", ["-u HOME", "HOME={0}/closed"])
+def test_the_page_needs_no_name_of_its_user_and_no_home_of_his(home: str, site: Site) -> None:
+    (site.path / "closed" / ".pytaskfarmer").mkdir(parents=True)
+    (site.path / "closed").chmod(0o700)
+    place = site.path / "place"
+    place.mkdir()
+    os.chown(place, 4242, 4242)
+    page = _said_once(
+        site.start("bash", "-c", f"exec {NAMELESS} env {home.format(site.path)} {' '.join(DOCTOR)} {place}"), 0
+    )
+    assert "nothing needs a mend" in page
+
+
 # -- single findings ------------------------------------------------------------------------------
 
 
@@ -150,14 +176,17 @@ def test_the_world_is_compared_with_what_the_launcher_says(size: int, environ: d
         ({}, None, "no Slurm job: farmers stop at --timeout only", False),
         ({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "1003661"}, None, "job 7 ends at 19", False),
         ({"SLURM_JOB_ID": "7"}, "N/A\n", "job 7 has no time limit", False),
+        ({"SLURM_JOB_ID": "7"}, "1970-01-12T14:46:40\n", "in 1:00:00", False),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "999999"}, None, "SLURM_JOB_END_TIME=999999 is in the past", True),
+        ({"SLURM_JOB_END_TIME": "0"}, None, "SLURM_JOB_END_TIME=0 is in the past", True),
         ({"SLURM_JOB_ID": "7"}, None, "Slurm does not say when it ends: squeue: No such file or directory", True),
     ],
 )
 def test_the_time_left_is_said(environ: dict[str, str], said: str | None, text: str, is_wrong: bool) -> None:
-    finding = find_time(environ, _no_answer if said is None else lambda *_command: said, now=1_000_000)
+    finding = find_time(environ, _no_answer if said is None else lambda *_command, **_: said, now=1_000_000)
     assert text in finding.text
     assert (finding.mend is not None) == is_wrong
-    assert not environ.get("SLURM_JOB_END_TIME") or finding.text.endswith("in 1:01:01")
+    assert environ.get("SLURM_JOB_END_TIME") != "1003661" or finding.text.endswith("in 1:01:01")
 
 
 def test_a_library_that_is_not_there_is_said_with_the_mend() -> None:

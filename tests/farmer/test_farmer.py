@@ -1,6 +1,7 @@
 """The loop of one farmer, with a pool and a clock that do what a test says."""
 
 import fcntl
+import math
 from collections import deque
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class FakePool:
 class Stage:
     """A farmer with its surroundings."""
 
-    def __init__(self, tmp_path: Path, count: int, **options: float) -> None:
+    def __init__(self, tmp_path: Path, count: int, deadline: float = math.inf, **options: float) -> None:
         self.farm: Farm = make_farm(tmp_path, [f"/bin/true {i}" for i in range(count)])
         self.clock = Clock()
         self.pool = FakePool(self.clock)
@@ -84,7 +85,7 @@ class Stage:
             self.hand.life,
             self.hand.task_lock,
         )
-        self.farmer = Farmer(outfit, Limits(5.0, **options), clock=self.clock)
+        self.farmer = Farmer(outfit, Limits(5.0, lambda: deadline, **options), clock=self.clock)
 
     def turn(self, seconds: float = 1.0) -> None:
         """Let the farmer make its steps for a while."""

@@ -107,7 +107,7 @@ def test_the_leader_waits_for_a_rank_that_works(tmp_path: Path) -> None:
 def test_all_ranks_end_with_the_code_that_the_leader_says(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     job.turn()
-    job.crews[0].dismiss(1)
+    job.crews[0].spread("end", 1)
     job.turn()
     assert job.ends()[1:] == [1, 1]
 
@@ -155,7 +155,7 @@ def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> Non
     assert job.crews[1].is_leader
     assert [coordinator.leader for coordinator in job.crews[1:]] == [1, 1]
     assert job.crews[1].end == 0
-    job.crews[1].dismiss(0)
+    job.crews[1].spread("end", 0)
     job.turn()
     assert job.ends() == [0, 0]
 
@@ -232,7 +232,7 @@ def test_a_rank_with_tasks_in_hand_stops_before_it_believes_the_end(tmp_path: Pa
     job = make_job(tmp_path, 2)
     job.farmers[1].is_idle = False
     job.turn(0.2)
-    job.crews[0].dismiss(75)
+    job.crews[0].spread("end", 75)
     job.turn(0.5)
     assert job.crews[1].end is None
     assert job.farmers[1].stop_reason == "rank 0 ended the job"

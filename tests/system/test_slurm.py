@@ -216,6 +216,14 @@ class LongJob:
 REQUEUED = 180
 """Tasks of 1 s that four slots can do in three jobs of less than 25 s, and not in two."""
 
+LONG = 125.0
+"""How long tasks last that a job of two minutes does not come to the end of [s]."""
+CHANGES = {
+    "extended": "sleep 30; scontrol update JobId={0} TimeLimit=4",
+    "suspended": "sleep 65; scontrol suspend {0}; sleep 45; scontrol resume {0}",
+}
+"""What is done to jobs of two minutes that farmers stop 15 s before their end."""
+
 
 @pytest.fixture(scope="module")
 def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LongJob]]:
@@ -230,7 +238,7 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         site, witness = Site(folder), Witness(folder / "witness")
         tasks = witness.tasks(count, seconds)
         script, *arguments = more
-        command = [*options, keep_away, "--time=1", str(SCRIPTS / script), str(site.tasklist(tasks)), *arguments]
+        command = ["--time=1", *options, keep_away, str(SCRIPTS / script), str(site.tasklist(tasks)), *arguments]
         return LongJob(site, witness, tasks, cluster.submit(site, *command, environ=environ))
 
     two = ("--nodes=2", "--cpus-per-task=2")
@@ -241,6 +249,9 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "script told": submit("script-told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
         "ranks told": submit("ranks-told", 2000, 0.5, *two, "--signal=USR1@10", more=["multinode.sh"], environ=endless),
     }
+    for name, changes in CHANGES.items():
+        moved = jobs[name] = submit(name, 4, LONG, *two, "--time=2", more=["multinode.sh"])
+        moved.site.start("bash", "-c", changes.format(moved.job.id), environ=cluster.environ(moved.site))
     yield jobs
     for long_job in jobs.values():
         long_job.site.clear()
@@ -674,6 +685,16 @@ def test_a_requeued_job_ends_its_list_with_the_third_run(long_jobs: dict[str, Lo
     requeued.witness.once_each(REQUEUED)
     assert settled(requeued.workdir, requeued.tasks).failed == []
     _nothing_left_running(requeued.site)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_job_whose_end_was_moved_goes_on_to_the_new_one(what: str, long_jobs: dict[str, LongJob]) -> None:
+    moved = long_jobs[what]
+    moved.job.succeed(240)
+    assert moved.job.said().count("the job ends at ") == 1, moved.job.said()
+    moved.witness.once_each(len(moved.tasks))
+    assert settled(moved.workdir, moved.tasks).failed == []
+    _nothing_left_running(moved.site)
 
 
 @pytest.mark.parametrize("who", ["script", "ranks"])
