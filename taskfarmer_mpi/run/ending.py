@@ -7,14 +7,16 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.history.failed_runs import group_failures, read_failed_runs
 from taskfarmer_mpi.job.coordination import Coordinator
-from taskfarmer_mpi.run.summary import Work, summarize
+from taskfarmer_mpi.run.summary import TraceState, Work, summarize
 from taskfarmer_mpi.trace.timeline import merge_timeline
 from taskfarmer_mpi.upkeep.census import Census, take_patient_census
+from taskfarmer_mpi.upkeep.holders import is_anyone_at_work
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal_reading import all_journals, read_last_records, read_records
 from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX
@@ -38,7 +40,7 @@ class Ending:
 
 
 def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience: float, born: float) -> Ending:
-    """See what came of the tasklist, and dismiss the other ranks.
+    """See what came of the tasklist, dismiss the other ranks, leave, and merge the trace if nobody else is at work.
 
     Parameters
     ----------
@@ -57,20 +59,29 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
     except (UserError, FarmError, OSError) as error:
         log.error("%s", describe(error, farm.workdir.path))
         coordinator.spread("end", EXIT_LEFT)
+        leave(farmer, farm)
         return Ending(EXIT_LEFT, [])
-    has_trace = _merge(farm, patience, is_in_haste=farmer.stop_reason is not None)
     code = _exit_code(census, farmer, coordinator)
     coordinator.spread("end", code)
-    wall = time.monotonic() - born
+    leave(farmer, farm)  # before it looks who else is at work: of those that end together, one at least sees nobody
+    trace = _merge_as_last(farm, patience, coordinator.ranks.life_paths.values(), is_in_haste=farmer.stop_reason is not None)
     lines = summarize(
         census=census,
         groups=group_failures(farm.workdir, census.failed, read_failed_runs(farm.workdir, census.failed)),
-        work=_work(farm, farmer, coordinator, wall),
+        work=_work(farm, farmer, coordinator, time.monotonic() - born),
         workdir=farm.workdir,
         stop_reason=farmer.stop_reason or farmer.drain_reason,
-        has_trace=has_trace,
+        trace=trace,
     )
     return Ending(code, lines)
+
+
+def leave(farmer: Farmer, farm: Farm) -> None:
+    """Settle a farmer's own affairs; what cannot be done is left to recovery."""
+    try:
+        farmer.leave()
+    except (FarmError, OSError) as error:
+        log.error("%s", describe(error, farm.workdir.path))
 
 
 def _exit_code(census: Census, farmer: Farmer, coordinator: Coordinator) -> int:
@@ -99,20 +110,25 @@ def offered_time(farm: Farm, locks: Collection[str]) -> float:
     return total
 
 
-def _merge(farm: Farm, patience: float, *, is_in_haste: bool) -> bool:
-    """Merge the trace; it is a by-product: that it cannot be written changes nothing else."""
+def _merge_as_last(farm: Farm, patience: float, own: Collection[Path], *, is_in_haste: bool) -> TraceState:
+    """Merge the trace, unless others are at work, the last of whom does it; `own` are the life locks of this job.
+
+    It is a by-product: that it cannot be written changes nothing else.
+    """
+    if is_anyone_at_work(farm, own):
+        return TraceState.LATER
     if is_in_haste and _size_of_journals(farm) > QUICK_MERGE:
         log.warning("the timeline is not merged, as there is no time: the next run does it")
-        return False
+        return TraceState.MISSING
     try:
         troubles = merge_timeline(farm.workdir, farm.lock, farm.catalog, patience).troubles
     except (UserError, FarmError, OSError) as error:
         reason = describe(error, farm.workdir.timeline)
         log.warning("the trace cannot be written: %s; later: taskfarmer-ctl trace %s", reason, farm.workdir.path)
-        return False
+        return TraceState.MISSING
     for trouble in troubles:
         log.warning("%s", trouble)
-    return True
+    return TraceState.WRITTEN
 
 
 def _size_of_journals(farm: Farm) -> int:

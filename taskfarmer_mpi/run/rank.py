@@ -27,9 +27,8 @@ from taskfarmer_mpi.rendezvous.communicator import Comm, SerialComm
 from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
 from taskfarmer_mpi.rendezvous.launcher import launched_size
 from taskfarmer_mpi.rendezvous.startup import Orders
-from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job
+from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job, leave
 from taskfarmer_mpi.run.start import Options, Start
-from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
 
@@ -76,23 +75,17 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.dispatcher] if start.dispatcher is not None else []
         _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
-    ending = Ending(coordinator.end or 0, [])
     if coordinator.is_leader:
         ending = end_job(start.farm, farmer, coordinator, options.lock_patience, born)
-    _leave(farmer, start.farm)
+    else:
+        ending = Ending(coordinator.end or 0, [])
+        leave(farmer, start.farm)
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
     if len(orders.farmers) > 1 and coordinator.ranks.is_last():
         remove_board(board_path(start.farm.workdir, orders.farmers))
     return ending
-
-
-def _leave(farmer: Farmer, farm: Farm) -> None:
-    try:
-        farmer.leave()
-    except (FarmError, OSError) as error:
-        log.error("%s", describe(error, farm.workdir.path))
 
 
 def _come_to_start(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from taskfarmer_mpi.common.wording import count_of
 from taskfarmer_mpi.farmer.tally import Tally
@@ -20,6 +21,15 @@ GROUPS = 5
 """How many kinds of failures are shown."""
 HOSTS = 3
 """How many nodes are named."""
+
+
+class TraceState(Enum):
+    """What became of the trace at the end of a job."""
+
+    WRITTEN = auto()
+    LATER = auto()
+    """Others are still at work: the last of them writes it."""
+    MISSING = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def summarize(
     work: Work,
     workdir: Workdir,
     stop_reason: str | None,
-    has_trace: bool,
+    trace: TraceState,
 ) -> list[str]:
     """Return the lines of the summary.
 
@@ -72,8 +82,8 @@ def summarize(
         Where the logs are.
     stop_reason
         Why it stopped early, if it did.
-    has_trace
-        Whether the trace was written.
+    trace
+        What became of the trace.
     """
     lines = []
     left = census.to_do + census.held + len(census.lost)
@@ -96,9 +106,15 @@ def summarize(
         )
     farmers = count_of(len(work.tallies), "farmer")
     lines.append(f"{farmers}, {work.wall:.1f} s wall time, slots busy {100 * work.busy_share:.0f} % of the time")
-    if has_trace:
-        lines.append(f"timeline: {workdir.timeline}")
+    lines += _trace(trace, workdir)
     return lines
+
+
+def _trace(trace: TraceState, workdir: Workdir) -> Iterator[str]:
+    if trace is TraceState.WRITTEN:
+        yield f"timeline: {workdir.timeline}"
+    elif trace is TraceState.LATER:
+        yield f"timeline: the last farmer writes it; to have it now: taskfarmer-ctl trace {_quote(workdir)}"
 
 
 def _failed(census: Census, groups: list[FailureGroup], workdir: Workdir) -> Iterator[str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.common.filesystems import is_local
 from taskfarmer_mpi.common.wording import count_of, say_duration
+from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import open_file
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, open_journals
@@ -73,6 +75,17 @@ class Holders:
             f"{state.identity.label} has {count_of(count, 'task')} and was not seen to work for {say_duration(since)}:"
             " its node may be lost or cut off"
         )
+
+
+def is_anyone_at_work(farm: Farm, own: Collection[Path]) -> bool:
+    """Whether farmers of ours live here, but for those whose life locks are `own`."""
+    names = {path.name for path in own}
+    for journal in open_journals(farm.workdir.farmers):
+        path = farm.lock.life_path(journal.stem, "alive")
+        with suppress(OSError):  # it left this moment
+            if path.name not in names and LifeLock.is_taken(path):
+                return True
+    return False
 
 
 def _size(path: Path) -> int | None:

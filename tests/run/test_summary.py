@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.history.failed_runs import FailureGroup, group_failures, read_failed_runs
 from taskfarmer_mpi.report.contents import make_report
 from taskfarmer_mpi.run.ending import offered_time
-from taskfarmer_mpi.run.summary import Work, say_resumed, summarize
+from taskfarmer_mpi.run.summary import TraceState, Work, say_resumed, summarize
 from taskfarmer_mpi.upkeep.census import Census
 from taskfarmer_mpi.upkeep.recovery import Recovery
 from taskfarmer_mpi.workdir.files import Workdir
@@ -25,7 +26,7 @@ NO_SPACE = 'exit code 1, "No space left on device"'
 
 
 def lines(census: Census, *, ran: int = 1, groups: list[FailureGroup] | None = None, **more: object) -> list[str]:
-    about = {"stop_reason": None, "has_trace": True, **more}
+    about = {"stop_reason": None, "trace": TraceState.WRITTEN, **more}
     work = Work([Tally(2, finished=ran, busy=5.0)], 10.0, 20.0)
     return summarize(census=census, groups=groups or [], work=work, workdir=WORKDIR, **about)  # type: ignore[arg-type]
 
@@ -64,7 +65,24 @@ def test_failures_are_told_by_cause_and_node_the_most_frequent_first() -> None:
 
 
 def test_a_trace_that_was_not_written_is_not_announced() -> None:
-    assert not any(line.startswith("timeline") for line in lines(Census(5, 5, [], 0, 0), has_trace=False))
+    assert not any(line.startswith("timeline") for line in lines(Census(5, 5, [], 0, 0), trace=TraceState.MISSING))
+
+
+def test_the_last_of_several_farmers_writes_the_trace_and_the_others_say_so(site: Site, witness: Witness) -> None:
+    tasklist = site.tasklist([witness.task(0, 0.05), "until [ -e done ]; do sleep 0.02; done", witness.task(1, 0.05)])
+    workdir = site.path / "tasks_workdir"
+    first = site.farm("-n", "1", tasklist)
+    wait_for(lambda: (workdir / "finished").exists(), deadline=30, what="a task ends")
+    wait_for(lambda: (workdir / "logs" / "log_1").exists(), deadline=30, what="the long task begins")
+    second = site.farm("-n", "1", tasklist)
+    second.succeed(60)
+    assert f"timeline: the last farmer writes it; to have it now: taskfarmer-ctl trace {workdir}" in second.stdout
+    assert not (workdir / "timeline.json").exists()
+    (site.path / "done").touch()
+    first.succeed(60)
+    assert f"timeline: {workdir}/timeline.json" in first.stdout
+    events = json.loads((workdir / "timeline.json").read_text())
+    assert len({event["pid"] for event in events if event["ph"] == "M" and event["name"] == "process_name"}) >= 2
 
 
 def test_failures_are_grouped_by_code_and_last_line_whatever_their_numbers(tmp_path: Path) -> None:

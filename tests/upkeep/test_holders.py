@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fakes import Clock, Hand, make_farm
 
-from taskfarmer_mpi.upkeep.holders import SEEN, Holders
+from taskfarmer_mpi.upkeep.holders import SEEN, Holders, is_anyone_at_work
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +49,14 @@ def test_where_a_lock_is_free_when_its_holder_dies_nobody_is_asked(tmp_path: Pat
     own, other = Hand(farm, "own"), Hand(farm, "other")
     other.note("taken", ids=[0])
     assert Holders(farm, Clock()).unseen(own.journal.path) == []
+
+
+def test_others_are_at_work_as_long_as_one_of_them_lives(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true"] * 4)
+    own, other, third = (Hand(farm, name) for name in ("own", "other", "third"))
+    lives = [hand.life.path for hand in (own, other, third)]
+    assert is_anyone_at_work(farm, lives[:1])
+    assert is_anyone_at_work(farm, lives[:2])
+    assert not is_anyone_at_work(farm, lives)
+    third.die()
+    assert not is_anyone_at_work(farm, lives[:2])
