@@ -10,7 +10,8 @@ from pathlib import Path
 from taskfarmer_mpi.common.wording import count_of
 from taskfarmer_mpi.tasklists.lines import Handler, Lines, ListTaskList
 
-_BACKGROUND = re.compile(rb"(?<![&\\])&\Z")
+_BACKGROUND = re.compile(rb"(?<![&\\<>|])&[\s;)}]*(?:(?:(?:disown|exit|true)\b|:)[^&|]*)?(?:\s#.*)?\Z")
+"""An ``&`` after which nothing comes that lasts: the ends of groups, ``disown``, ``exit 0``, a comment."""
 _OTHER_TOOLS = {b"#DISBATCH": "disBatch", b"LAUNCHER_JID": "launcher", b":::": "GNU parallel"}
 _SAMPLE = 100
 
@@ -24,7 +25,7 @@ def describe_background(lines: Lines) -> str | None:
     """Say how many lines end in ``&``, if any do: bash does not wait for what such a line starts."""
     return _describe(
         lines,
-        lambda line: _BACKGROUND.search(line) is not None,
+        _is_background,
         "in '&': such a task ends at once, and is finished whatever becomes of what it started; leave the '&' out",
         "ends",
     )
@@ -51,6 +52,17 @@ def _describe(lines: Lines, is_odd: Callable[[bytes], bool], what: str, verb: st
         return None
     verb = verb if len(odd) == 1 else plural or {"ends": "end", "has": "have"}[verb]
     return f"{count_of(len(odd), 'line')} (the first is task {odd[0]}) {verb} {what}"
+
+
+def _is_background(line: bytes) -> bool:
+    found = _BACKGROUND.search(line)
+    if found is None or b"#" not in line[: found.start()]:
+        return found is not None
+    words = shlex.shlex(line.decode("utf-8", "surrogateescape"), posix=True, punctuation_chars=True)
+    try:
+        return "&" in words  # else it is in a comment, or quoted
+    except ValueError:
+        return True  # a quote is open
 
 
 def _is_continued(line: bytes) -> bool:

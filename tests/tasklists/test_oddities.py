@@ -23,6 +23,9 @@ def _oddities(folder: Path, text: str) -> list[str]:
     [
         ("true\nsleep 5 &\n./run & \n", "2 lines (the first is task 1) end in '&': such a task ends at once"),
         ("sleep 5 2>&1 &\n", "1 line (the first is task 0) ends in '&'"),
+        ("(sleep 5 &)\n{ a; sleep 5 & }\na & disown\na & # b\n", "4 lines (the first is task 0) end in '&'"),
+        ("nohup a >b 2>&1 & exit 0\na & :\n", "2 lines (the first is task 0) end in '&'"),
+        ("echo 'a # b' &\n", "1 line (the first is task 0) ends in '&'"),
         ("python a.py \\\n  --seed 1\n", "1 line (the first is task 0) ends in '\\': lines are not joined"),
         ("true\necho 'a b\n", "1 line (the first is task 1) has a quote that is not closed"),
         ('echo "a\necho b"\n', "2 lines (the first is task 0) have a quote that is not closed"),
@@ -82,4 +85,14 @@ def test_a_start_says_that_lines_end_in_the_background(site: Site) -> None:
 def test_a_list_without_such_lines_has_nothing_to_say(tmp_path: Path) -> None:
     path = tmp_path / "tasks"
     path.write_text("true\n")
+    assert describe_background(read_task_lines(path)) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a & b", "a & wait", "a && b", "echo x # then a &", "echo 'a &'", "echo a \\&", "a &> b", "a >& b", "a |& b", "a 2>&1"],
+)
+def test_a_line_that_waits_for_its_work_is_not_odd(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "tasks"
+    path.write_text(f"{line}\n")
     assert describe_background(read_task_lines(path)) is None
