@@ -75,17 +75,20 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.dispatcher] if start.dispatcher is not None else []
         _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
-    if coordinator.is_leader:
-        ending = end_job(start.farm, farmer, coordinator, options.lock_patience, born)
-    else:
-        ending = Ending(coordinator.end or 0, [])
-        leave(farmer, start.farm)
+    ending = _end(start, farmer, coordinator, born)
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
     if len(orders.farmers) > 1 and coordinator.ranks.is_last():
         remove_board(board_path(start.farm.workdir, orders.farmers))
     return ending
+
+
+def _end(start: Start, farmer: Farmer, coordinator: Coordinator, born: float) -> Ending:
+    if coordinator.is_leader:
+        return end_job(start.farm, farmer, coordinator, start.options.lock_patience, born)
+    leave(farmer, start.farm)
+    return Ending(coordinator.end or 0, [])
 
 
 def _come_to_start(
