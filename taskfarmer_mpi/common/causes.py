@@ -1,14 +1,66 @@
-"""How a run ended, in words."""
+"""Why a run ended as it did: the one place that decides it, and says it in words."""
 
 from __future__ import annotations
 
 import signal
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a run ended without exit code 0; its word is in journals and tables, and is never changed."""
+
+    EXIT = "exit code"
+    """Its command ended by itself, with another exit code than 0."""
+    SIGNAL = "signal"
+    """A signal ended it, and nobody knows who sent it."""
+    TIME_LIMIT = "time limit"
+    MEMORY = "out of memory"
+    NOT_STARTED = "could not be started"
+    CANCELLED = "cancelled"
+    REMOVED = "removed"
+    """It was taken off the list, and not run."""
+    CRASHES = "crash limit"
+    """Its farmers died again and again while it ran."""
+    STOPPED = "stopped"
+    """Its farmer was told to stop: the task goes back to the list."""
+    FARMER_DIED = "farmer died"
+    NODE_LOST = "node lost"
+
+
+def cause_of(returncode: int | None, told: str | None = None) -> Cause | None:
+    """Return why a run ended; None if it finished, or nobody knows.
+
+    Parameters
+    ----------
+    returncode
+        Exit code, or minus the number of the signal that ended it; None if nobody knows.
+    told
+        The word that its farmer noted; None if it noted none, as older versions do.
+    """
+    if told is not None and told in _WORDS:
+        return Cause(told)
+    if not returncode:
+        return None
+    return Cause.SIGNAL if returncode < 0 else Cause.EXIT
+
+
+_WORDS = frozenset(cause.value for cause in Cause)
 
 CANNOT = b"taskfarmer_mpi: cannot "
 """What a log begins with if the farmer could not start the task's command, or make one of the task."""
 CANNOT_CODES = (126, 127)
 """Exit codes for which it is worth to look how the log begins."""
 
+_HINT = " (out of memory?)"
+_SENTENCES = {
+    Cause.CANCELLED: "cancelled",
+    Cause.REMOVED: "removed from the list",
+    Cause.CRASHES: "its farmers died again and again while it ran (--crash-limit)",
+    Cause.STOPPED: "cut short by a shutdown",
+    Cause.FARMER_DIED: "its farmer died",
+    Cause.NODE_LOST: "its node was lost",
+}
+_HOW = {Cause.TIME_LIMIT: "over its time limit", Cause.MEMORY: "out of memory"}
 _SHELL_CODES = {126: "exit code 126: cannot be executed", 127: "exit code 127: command not found"}
 
 
@@ -28,7 +80,7 @@ def signal_of(returncode: int | None) -> int:
     return number if number in signal.valid_signals() else 0
 
 
-def describe_cause(returncode: int | None, log: bytes = b"") -> str:
+def describe_cause(returncode: int | None, log: bytes = b"", cause: Cause | None = None) -> str:
     """Say why a run did not finish.
 
     Parameters
@@ -37,14 +89,20 @@ def describe_cause(returncode: int | None, log: bytes = b"") -> str:
         Exit code, or minus the number of the signal that ended it; None if nobody knows.
     log
         How the task's log begins.
+    cause
+        Why it ended, as `cause_of` has it; None to judge by the code alone.
     """
+    if cause in _SENTENCES:
+        return _SENTENCES[cause]
+    if cause in _HOW:
+        return f"{_HOW[cause]}: {describe_cause(returncode).removesuffix(_HINT)}"
     if returncode is None:
         return "not known"
     if returncode in CANNOT_CODES and log.startswith(CANNOT):
         verb, _, reason = log[len(CANNOT) :].partition(b"\n")[0].decode("utf-8", "replace").partition(" ")
         return f"could not be started: {reason if verb == 'start' else f'cannot {verb} {reason}'}"
     number = signal_of(returncode)
-    hint = " (out of memory?)" if number == signal.SIGKILL else ""
+    hint = _HINT if number == signal.SIGKILL else ""
     if returncode < 0:
         return f"killed by {signal_name(-returncode)}{hint}"
     if number:

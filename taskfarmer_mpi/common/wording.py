@@ -39,6 +39,16 @@ def say_rate(rate: float) -> str:
     raise AssertionError("unreachable: the last unit takes every rate")
 
 
+def say_memory(size: int) -> str:
+    """Return a size [KiB] in the unit in which it is easy to read: `900 KiB`, `1.5 MiB`, `12 GiB`."""
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.2g} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+
+
 def count_of(number: int, thing: str) -> str:
     """Return a number of things: `1 task`, `1,200 tasks`."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

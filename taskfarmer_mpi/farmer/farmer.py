@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.errors import FarmError, FencedError, describe
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
@@ -188,7 +189,7 @@ class Farmer:
 
     def _interrupt(self, run: Run) -> None:
         """Note a run that a shutdown cut short: its task is still to do."""
-        self.journal.note_run("killed", run)
+        self.journal.note_run("killed", run._replace(known_cause=Cause.STOPPED))
         self.tally.add(run, is_ended=False)
         self._tasks.back.append(run.task)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.programs import hold_questions, let_ask
 from taskfarmer_mpi.errors import ShortageError, farm_error
 from taskfarmer_mpi.farmer.guard import Guard
@@ -163,7 +164,7 @@ class Pool:
 
     def _cannot_start(self, task: Task, code: int, started: float | None = None) -> Run:
         now = time.time()
-        return Run(task, self._free[0], started or now, now, code)
+        return Run(task, self._free[0], started or now, now, code, known_cause=Cause.NOT_STARTED)
 
     def reap(self) -> list[Run]:
         """Return the runs that have ended since the last call; their slots are free."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.causes import Cause, cause_of, describe_cause
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.history.failures import read_log
@@ -21,7 +21,9 @@ LOGS = 1000
 WIDTH = 100
 """How much of a log's last line is shown [characters]."""
 _BLOCK = 4 * 1024 * 1024
-_FAILED_END = re.compile(rb'\{"ev":"end","t":[\d.]+,"id":(\d+),"slot":\d+,"begin":[\d.]+,"end":([\d.]+),"rc":(-?[1-9]\d*),')
+_FAILED_END = re.compile(
+    rb'\{"ev":"end","t":[\d.]+,"id":(\d+),"slot":\d+,"begin":[\d.]+,"end":([\d.]+),"rc":(-?[1-9]\d*),"cpu":[\d.]+,"rss":\d+(?:,"cause":"([^"\n]*)")?'
+)
 
 
 class FailedRun(NamedTuple):
@@ -32,6 +34,7 @@ class FailedRun(NamedTuple):
     host: str
     end: float
     """By rank 0's clock [s since the epoch]."""
+    cause: Cause | None = None
 
 
 def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, FailedRun]:
@@ -51,7 +54,8 @@ def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, Fail
                     for match in _FAILED_END.finditer(block):
                         task, end = int(match[1]), float(match[2]) + who.clock_offset
                         if task in wanted and (task not in found or found[task].end <= end):
-                            found[task] = FailedRun(int(match[3]), who.host, end)
+                            code, word = int(match[3]), match[4].decode("utf-8", "replace") if match[4] else None
+                            found[task] = FailedRun(code, who.host, end, cause_of(code, word))
         except (FarmError, OSError):
             continue
     return found
@@ -69,18 +73,18 @@ class FailureGroup:
 
 
 def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, FailedRun]) -> list[FailureGroup]:
-    """Group failed tasks by exit code or signal, last line of the log, and node; the largest group first.
+    """Group failed tasks by cause, exit code or signal, last line of the log, and node; the largest group first.
 
     Lines that differ only in numbers count as the same. Of many logs only the first `LOGS` are read; the other tasks are in
     groups without a line. Groups of one cause on several nodes are one group.
     """
-    causes: dict[tuple[int | None, str], tuple[str, list[int]]] = {}
+    causes: dict[tuple[Cause | None, int | None, str], tuple[str, list[int]]] = {}
     for number, task in enumerate(tasks):
-        code = runs[task].returncode if task in runs else None
+        code, kind = (runs[task].returncode, runs[task].cause) if task in runs else (None, None)
         head, tail = read_log(workdir.log(task)) if number < LOGS else (b"", b"")
-        cause = describe_cause(code, head)
+        cause = describe_cause(code, head, kind)
         line = "".join(last_lines(tail, 1, WIDTH)) if not cause.startswith("could not be started") else ""
-        key = (code, re.sub(r"\d+", "#", line or cause))
+        key = (kind, code, re.sub(r"\d+", "#", line or cause))
         causes.setdefault(key, (f'{cause}, "{line}"' if line else cause, []))[1].append(task)
     groups = [FailureGroup(cause, ids, _hosts(ids, runs)) for cause, ids in causes.values()]
     return sorted(groups, key=lambda group: -len(group.tasks))

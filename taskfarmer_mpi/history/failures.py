@@ -38,6 +38,12 @@ class Failure:
     command: str
     log: str
     log_tail: list[str]
+    kind: str | None = None
+    """The word of the cause, as journals have it."""
+    cpu: float | None = None
+    """User and system time [s]."""
+    max_rss: int | None = None
+    """Peak memory of its largest process [KiB]."""
 
 
 def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
@@ -76,7 +82,7 @@ def tell_failure(
     head, tail = read_log(workdir.log(task))
     return Failure(
         task=task,
-        cause=describe_cause(run.returncode if run else None, head),
+        cause=describe_cause(run.returncode if run else None, head, run.cause if run else None),
         exit_code=run.returncode if run else None,
         farmer=who.farmer if who else None,
         host=who.host if who else None,
@@ -87,6 +93,9 @@ def tell_failure(
         command=command,
         log=str(workdir.log(task)),
         log_tail=last_lines(tail, lines),
+        kind=run.cause if run else None,
+        cpu=run.cpu if run else None,
+        max_rss=(run.max_rss or None) if run else None,
     )
 
 

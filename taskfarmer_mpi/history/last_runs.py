@@ -1,4 +1,4 @@
-"""The last run of each task, from the journals of all farmers; a task costs 37 bytes."""
+"""The last run of each task, from the journals of all farmers; a task costs 54 bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from enum import Enum
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.pytaskfarmer_runs import read_plain_histories
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, Outcome, read_histories
@@ -16,6 +17,7 @@ from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, reading
 
 _OUTCOMES = list(Outcome)
+_CAUSES = (None, *Cause)
 NO_CODE = -(2**31)
 """Stands for a return code that nobody knows: PyTaskFarmer does not keep them."""
 
@@ -67,6 +69,9 @@ class LastRuns:
         self._code = array("i")
         self._attempts = array("I")
         self._outcome = bytearray()
+        self._cause = bytearray()
+        self._cpu = array("d")
+        self._max_rss = array("q")
         self._grow(len(places))
 
     def __len__(self) -> int:
@@ -75,11 +80,19 @@ class LastRuns:
     def _grow(self, count: int) -> None:
         missing = count - len(self._farmer)
         if missing > 0:
-            for column, value in ((self._farmer, -1), (self._slot, 0), (self._code, 0), (self._attempts, 0)):
+            for column, value in (
+                (self._farmer, -1),
+                (self._slot, 0),
+                (self._code, 0),
+                (self._attempts, 0),
+                (self._cpu, 0),
+                (self._max_rss, 0),
+            ):
                 column.extend(array(column.typecode, [value]) * missing)
             for times in (self._begin, self._end):
                 times.extend(array("d", [-math.inf]) * missing)
             self._outcome.extend(bytes(missing))
+            self._cause.extend(bytes(missing))
             self._places.extend(bytes(count - len(self._places)))
 
     def see(self, farmer: int, run: Attempt) -> None:
@@ -97,6 +110,9 @@ class LastRuns:
             self._end[task] = math.nan if run.end is None else run.end
             self._code[task] = NO_CODE if run.returncode is None else run.returncode
             self._outcome[task] = _OUTCOMES.index(run.outcome)
+            self._cause[task] = _CAUSES.index(run.cause)
+            self._cpu[task] = run.cpu
+            self._max_rss[task] = run.max_rss
 
     def attempts(self, task: int) -> int:
         """Return how many runs of a task the journals have."""
@@ -114,7 +130,17 @@ class LastRuns:
         end = self._end[task]
         outcome = _OUTCOMES[self._outcome[task]]
         code = None if self._code[task] == NO_CODE else self._code[task]
-        return Attempt(task, self._slot[task], self._begin[task], None if math.isnan(end) else end, code, outcome)
+        return Attempt(
+            task,
+            self._slot[task],
+            self._begin[task],
+            None if math.isnan(end) else end,
+            code,
+            outcome,
+            self._cpu[task],
+            self._max_rss[task],
+            cause=_CAUSES[self._cause[task]],
+        )
 
     def state(self, task: int) -> TaskState:
         """Return where a task is in its life."""
@@ -126,16 +152,16 @@ class LastRuns:
         """Return whether the last run of a task ended so."""
         return task < len(self._outcome) and self._attempts[task] > 0 and _OUTCOMES[self._outcome[task]] is outcome
 
-    def ended_runs(self) -> Iterator[tuple[int, float, float, int]]:
-        """Yield the last runs that came to an end: task, begin [s since the epoch], duration [s], and return code.
+    def ended_runs(self) -> Iterator[tuple[int, float, float, int, Cause | None]]:
+        """Yield the last runs that came to an end: task, begin [s since the epoch], duration [s], return code and cause.
 
         What nobody knows the return code of has `NO_CODE`.
         """
         ended = (_OUTCOMES.index(Outcome.FINISHED), _OUTCOMES.index(Outcome.FAILED))
-        rows = zip(self._begin, self._end, self._code, self._attempts, self._outcome, strict=True)
-        for task, (begin, end, code, attempts, outcome) in enumerate(rows):
+        rows = zip(self._begin, self._end, self._code, self._attempts, self._outcome, self._cause, strict=True)
+        for task, (begin, end, code, attempts, outcome, cause) in enumerate(rows):
             if attempts and outcome in ended:
-                yield task, begin, max(end - begin, 0.0), code
+                yield task, begin, max(end - begin, 0.0), code, _CAUSES[cause]
 
     def count(self, state: TaskState) -> int:
         """Return how many tasks are in a state."""

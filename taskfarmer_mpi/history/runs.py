@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from taskfarmer_mpi.common.causes import Cause, cause_of
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.files import Workdir
@@ -48,6 +49,8 @@ class Attempt(NamedTuple):
     """Peak memory of its largest process [KiB]; 0 if it is not known."""
     seen: float = 0.0
     """If its end is not known: the last sign of life of its farmer [s since the epoch]."""
+    cause: Cause | None = None
+    """Why it ended, unless it finished or runs still."""
 
 
 class FarmerState(Enum):
@@ -133,6 +136,7 @@ class FarmerHistory:
                     outcome=_outcome(kind, record["rc"]),
                     cpu=record["cpu"],
                     max_rss=record["rss"],
+                    cause=_cause(kind, record),
                 )
             else:
                 yield record
@@ -143,13 +147,18 @@ class FarmerHistory:
         for task_id, (slot, begin) in begun.items():
             end = until.get(task_id)
             outcome = Outcome.LOST if is_over else Outcome.RUNNING if end is None else Outcome.ENDED
-            yield Attempt(task_id, slot, begin + offset, end, None, outcome, seen=seen)
+            cause = Cause.FARMER_DIED if is_over else None
+            yield Attempt(task_id, slot, begin + offset, end, None, outcome, seen=seen, cause=cause)
 
 
 def _outcome(kind: str, returncode: int) -> Outcome:
     if kind == "killed":
         return Outcome.KILLED
     return Outcome.FINISHED if returncode == 0 else Outcome.FAILED
+
+
+def _cause(kind: str, record: Record) -> Cause | None:
+    return cause_of(record["rc"], record.get("cause", Cause.STOPPED if kind == "killed" else None))
 
 
 def read_histories(workdir: Workdir) -> tuple[list[FarmerHistory], list[str]]:

@@ -228,7 +228,8 @@ class WatchedJournal(Journal):
         super().note_run(kind, run)
         outcome = b"killed" if kind == "killed" else b"finished" if run.is_finished else b"failed"
         seconds = run.ended - run.started
+        why = b"" if run.cause is None else b',"cause":"%s"' % run.cause.encode()
         self._hooks.tell_encoded(
-            b'["task_end",%.6f,{"task":%d,"slot":%d,"outcome":"%s","returncode":%d,"seconds":%.6f,"cpu":%.6f,"max_rss":%d}]'
-            % (time.time(), run.task.id, run.slot, outcome, run.returncode, seconds, run.cpu, run.max_rss)
+            b'["task_end",%.6f,{"task":%d,"slot":%d,"outcome":"%s","returncode":%d,"seconds":%.6f,"cpu":%.6f,"max_rss":%d%s}]'
+            % (time.time(), run.task.id, run.slot, outcome, run.returncode, seconds, run.cpu, run.max_rss, why)
         )

@@ -50,6 +50,8 @@ class Event:
     """`task_end`: its user and system time [s]."""
     max_rss: int | None = None
     """`task_end`: peak memory of its largest process [KiB]; 0 if it is not known."""
+    cause: str | None = None
+    """`task_end`: why it did not finish: exit code, signal, time limit, out of memory, could not be started, stopped, ..."""
     reason: str | None = None
     """`shutdown`, `farmer_end`: why it stops or stopped early, if it did."""
     finished: int | None = None

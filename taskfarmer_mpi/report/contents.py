@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.causes import Cause, describe_cause
 from taskfarmer_mpi.history.failures import Failure, tell_failure
 from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watcher, read_last_runs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
@@ -37,6 +37,11 @@ class LongTask:
     host: str
     returncode: int | None
     """None if nobody knows."""
+    cause: Cause | None
+    cpu: float
+    """[s]"""
+    max_rss: int
+    """[KiB]; 0 if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ def make_report(workdir: Workdir) -> Report:
         advice=choose_advice(_facts(last_runs, collector, runs, states, tail)),
         durations=sorted(runs.durations),
         longest=_longest(last_runs, runs),
-        causes=_causes(runs),
+        causes=runs.kinds(),
         failures=_failures(last_runs, workdir),
         last_runs=last_runs,
         warnings=warnings,
@@ -160,11 +165,19 @@ class _Runs:
         self.begins = array("d")
         self.durations = array("d")
         self.codes = array("i")
-        for task, begin, duration, code in last_runs.ended_runs():
+        self.causes: list[Cause | None] = []
+        for task, begin, duration, code, cause in last_runs.ended_runs():
             self.tasks.append(task)
             self.begins.append(begin)
             self.durations.append(duration)
             self.codes.append(code)
+            self.causes.append(cause)
+
+    def kinds(self) -> list[tuple[str, int]]:
+        """Return why runs failed, in words, and how many, the most frequent first."""
+        counts = Counter((code, cause) for code, cause in zip(self.codes, self.causes, strict=True) if code)
+        known = [(None if code == NO_CODE else code, cause, count) for (code, cause), count in counts.most_common()]
+        return [(describe_cause(code, cause=cause), count) for code, cause, count in known]
 
     def in_order_of_begins(self, first: float) -> list[float]:
         """Return the durations of those that began at `first` or later [s since the epoch], in this order."""
@@ -192,7 +205,7 @@ def _facts(last_runs: LastRuns, collector: _Collector, runs: _Runs, states: dict
     first = session.begin if session else 0.0
     slots = [(history.born - first, history.identity.slots) for history in last_runs.histories if history.born >= first]
     failed = [duration for duration, code in zip(runs.durations, runs.codes, strict=True) if code]
-    cause = next((code for code, _ in Counter(code for code in runs.codes if code).most_common() if code != NO_CODE), None)
+    cause = next((cause for cause, _ in runs.kinds() if cause != describe_cause(None)), "")
     return Facts(
         is_done=_is_done(states),
         durations=runs.in_order_of_begins(first),
@@ -204,7 +217,7 @@ def _facts(last_runs: LastRuns, collector: _Collector, runs: _Runs, states: dict
         ended=len(runs.tasks),
         failed=len(failed),
         failed_time=sum(failed),
-        main_cause="" if cause is None else describe_cause(cause),
+        main_cause=cause,
         spoilt_time=collector.packing.spoilt_time,
     )
 
@@ -222,13 +235,10 @@ def _longest(last_runs: LastRuns, runs: _Runs) -> list[LongTask]:
         history = last_runs.farmer(task)
         host = history.identity.host if history else ""
         code = None if runs.codes[i] == NO_CODE else runs.codes[i]
-        lines.append(LongTask(task, last_runs.texts[task], runs.durations[i], host, code))
+        run = last_runs.last_run(task)
+        cpu, max_rss = (run.cpu, run.max_rss) if run else (0.0, 0)
+        lines.append(LongTask(task, last_runs.texts[task], runs.durations[i], host, code, runs.causes[i], cpu, max_rss))
     return lines
-
-
-def _causes(runs: _Runs) -> list[tuple[str, int]]:
-    counts = Counter(code for code in runs.codes if code)
-    return [(describe_cause(None if code == NO_CODE else code), count) for code, count in counts.most_common()]
 
 
 def _failures(last_runs: LastRuns, workdir: Workdir) -> list[Failure]:

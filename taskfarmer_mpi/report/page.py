@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.common.causes import describe_cause
-from taskfarmer_mpi.common.wording import count_of, make_printable, say_duration, say_rate, shorten
+from taskfarmer_mpi.common.wording import count_of, make_printable, say_duration, say_memory, say_rate, shorten
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.failures import Failure
 from taskfarmer_mpi.history.last_runs import TaskState
@@ -180,7 +180,9 @@ def _long_task(task: LongTask) -> dict[str, Any]:
         "duration": say_duration(task.duration),
         "task": task.task,
         "host": make_printable(task.host),
-        "outcome": "finished" if task.returncode == 0 else describe_cause(task.returncode),
+        "outcome": "finished" if task.returncode == 0 else describe_cause(task.returncode, cause=task.cause),
+        "cpu": say_duration(task.cpu) if task.cpu else "–",
+        "memory": say_memory(task.max_rss) if task.max_rss else "–",
         "command": shorten(make_printable(task.command), COMMAND),
     }
 
@@ -190,6 +192,8 @@ def _failure(failure: Failure) -> dict[str, Any]:
     if failure.host is not None and failure.begin is not None and failure.end is not None:
         lasted = say_duration(max(failure.end - failure.begin, 0.0))
         place = f"{failure.host}, rank {failure.rank}, slot {failure.slot}, after {lasted}, {_date(failure.end)}"
+        place += f", CPU {say_duration(failure.cpu)}" if failure.cpu else ""
+        place += f", peak memory {say_memory(failure.max_rss)}" if failure.max_rss else ""
     return {
         "task": failure.task,
         "cause": make_printable(failure.cause),

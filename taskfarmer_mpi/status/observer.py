@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from operator import attrgetter, itemgetter
 
+from taskfarmer_mpi.common.causes import cause_of
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.failures import Failure, last_failed, tell_failure
 from taskfarmer_mpi.history.journal_summary import JournalSummary
@@ -156,7 +157,8 @@ class Observer:
         run = None
         if who is not None and record is not None:
             begin, end = record["begin"] + who.clock_offset, record["end"] + who.clock_offset
-            run = Attempt(task, record["slot"], begin, end, record["rc"], Outcome.FAILED)
+            run = Attempt(task, record["slot"], begin, end, record["rc"], Outcome.FAILED, record["cpu"], record["rss"])
+            run = run._replace(cause=cause_of(run.returncode, record.get("cause")))
         return tell_failure(self._workdir, task, command, who, run, LOG_LINES)
 
 

@@ -34,6 +34,9 @@ class Row(NamedTuple):
     cause: str | None
     log: str
     command: str
+    kind: str | None = None
+    cpu: float | None = None
+    max_rss: int | None = None
 
 
 def make_row(last_runs: LastRuns, workdir: Workdir, task: int) -> Row:
@@ -59,6 +62,9 @@ def make_row(last_runs: LastRuns, workdir: Workdir, task: int) -> Row:
         cause=_cause(workdir, state, task, run),
         log=str(workdir.log(task)),
         command=last_runs.texts[task],
+        kind=run.cause if run else None,
+        cpu=_microseconds(run.cpu if run and run.end is not None else None),
+        max_rss=(run.max_rss or None) if run else None,
     )
 
 
@@ -75,7 +81,8 @@ def _cause(workdir: Workdir, state: TaskState, task: int, run: Attempt | None) -
     if state is not TaskState.FAILED:
         return None
     code = run.returncode if run else None
-    return describe_cause(code, read_log(workdir.log(task))[0] if code in CANNOT_CODES else b"")
+    log = read_log(workdir.log(task))[0] if code in CANNOT_CODES else b""
+    return describe_cause(code, log, run.cause if run else None)
 
 
 def make_rows(last_runs: LastRuns, workdir: Workdir, tasks: Iterable[int] | None = None) -> Iterator[Row]:

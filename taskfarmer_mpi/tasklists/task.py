@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taskfarmer_mpi.common.causes import Cause, cause_of
+
 
 class Task(NamedTuple):
     """One line of the tasklist."""
@@ -31,6 +33,13 @@ class Run(NamedTuple):
 
     Linux counts the farmer's own memory in until a task's program begins, so a peak below that cannot be seen.
     """
+    known_cause: Cause | None = None
+    """Why it ended, where its farmer knows more than the return code says."""
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it did not finish; None if it did."""
+        return self.known_cause or cause_of(self.returncode)
 
     @property
     def is_finished(self) -> bool:
@@ -39,5 +48,5 @@ class Run(NamedTuple):
 
     @property
     def may_be_interrupted(self) -> bool:
-        """Whether a signal may have ended the task, seen directly or through a shell's 128 + signal."""
-        return self.returncode < 0 or 128 < self.returncode <= 192
+        """Whether a signal of unknown origin may have ended the task, seen directly or through a shell's 128 + signal."""
+        return self.known_cause is None and (self.returncode < 0 or 128 < self.returncode <= 192)

@@ -25,7 +25,7 @@ from taskfarmer_mpi.trace.events import (
 )
 from taskfarmer_mpi.trace.farmer_lane import FarmerLane
 from taskfarmer_mpi.trace.pytaskfarmer_part import FIRST_PID, PlainPart
-from taskfarmer_mpi.trace.run_table import OPEN, RunTable
+from taskfarmer_mpi.trace.run_table import CAUSES, OPEN, RunTable
 from taskfarmer_mpi.trace.totals import Totals
 from taskfarmer_mpi.workdir.files import Workdir, open_file
 from taskfarmer_mpi.workdir.lists import split_line
@@ -139,6 +139,7 @@ class Trace:
                     max_rss=runs.max_rss[row],
                     farmer=self._names[farmer],
                     reason=self._reasons[farmer],
+                    cause=CAUSES[runs.cause[row]],
                 )
             )
             if outcome in (Outcome.FINISHED, Outcome.FAILED):

@@ -10,7 +10,7 @@ import json
 from json.encoder import encode_basestring as quote
 from typing import NamedTuple
 
-from taskfarmer_mpi.common.causes import describe_cause, signal_name
+from taskfarmer_mpi.common.causes import Cause, describe_cause, signal_name
 from taskfarmer_mpi.common.wording import shorten
 from taskfarmer_mpi.history.event_marks import MARK, Event
 from taskfarmer_mpi.history.runs import Outcome
@@ -55,6 +55,8 @@ class Slice(NamedTuple):
     """Name of the farmer."""
     reason: str
     """Why the farmer killed its tasks, if it did."""
+    cause: Cause | None = None
+    """Why it ended without exit code 0."""
 
 
 def encode_event(event: Event) -> bytes:
@@ -150,4 +152,4 @@ def _cause(run: Slice) -> str:
         return "its farmer died; when it ended is not known: the slice ends with the farmer's last sign of life"
     if run.outcome is Outcome.KILLED:
         return f"its farmer stopped: {run.reason}" if run.reason else "its farmer stopped"
-    return describe_cause(run.code)
+    return describe_cause(run.code, cause=run.cause)

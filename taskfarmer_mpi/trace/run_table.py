@@ -1,10 +1,11 @@
-"""All runs of all farmers in columns: a run costs 65 bytes."""
+"""All runs of all farmers in columns: a run costs 66 bytes."""
 
 from __future__ import annotations
 
 from array import array
 from itertools import pairwise
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.history.runs import Attempt, Outcome
 
 OPEN = -1
@@ -12,6 +13,7 @@ OPEN = -1
 MAX_ID = 2**27
 """IDs beyond this one are not believed: a damaged journal must not cost gigabytes."""
 OUTCOMES = tuple(Outcome)
+CAUSES = (None, *Cause)
 _ENDLESS = 2**62
 
 
@@ -28,6 +30,7 @@ class RunTable:
         self.code = array("i")
         self.cpu = array("d")
         self.max_rss = array("q")
+        self.cause = bytearray()
         self.attempt = array("i")
         """1 for the first run of a task; see `number`."""
         self.previous = array("q")
@@ -65,6 +68,7 @@ class RunTable:
         self.outcome.append(OUTCOMES.index(run.outcome))
         self.code.append(code)
         self.max_rss.append(run.max_rss)
+        self.cause.append(CAUSES.index(run.cause))
 
     def separate(self, first: int) -> None:
         """See to it that no two runs of a slot overlap, among those from row `first` on, which are of one farmer.

@@ -38,8 +38,10 @@ class Journal:
 
     def note_run(self, kind: str, run: Run) -> None:
         """Add the end of a run: `end` with a final verdict, `killed` if its task is still to do."""
+        cause = run.cause
+        more = b"" if cause is None else b',"cause":"%s"' % cause.encode()
         self._pending.append(
-            b'{"ev":"%s","t":%.6f,"id":%d,"slot":%d,"begin":%.6f,"end":%.6f,"rc":%d,"cpu":%.6f,"rss":%d}\n'
+            b'{"ev":"%s","t":%.6f,"id":%d,"slot":%d,"begin":%.6f,"end":%.6f,"rc":%d,"cpu":%.6f,"rss":%d%s}\n'
             % (
                 kind.encode(),
                 time.time(),
@@ -50,6 +52,7 @@ class Journal:
                 run.returncode,
                 run.cpu,
                 run.max_rss,
+                more,
             )
         )
 
