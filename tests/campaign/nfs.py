@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +30,8 @@ class Nodes:
     """An NFS server and its clients, from start to `stop`."""
 
     def __init__(self, *, nodes: int = 2, version: str = "4.2", lease: int = LEASE, options: str = "") -> None:
+        self.kind = (version, options)
+        """Version of NFS, and other options of the mount."""
         self.names = [f"node{number}" for number in range(1, nodes + 1)]
         words = ["start", "--nodes", nodes, "--version", version, "--lease", lease, "--options", options]
         said = subprocess.run([BENCH, *map(str, words)], check=True, stdout=subprocess.PIPE, text=True, timeout=120).stdout
@@ -66,6 +70,11 @@ class Nodes:
         time.sleep(seconds)
         self.join(node)
 
+    def save(self, folder: Path) -> None:
+        """Keep all lists and notes in a new directory of this machine."""
+        self.run("server", "cp", "-r", EXPORT, self.notes / "lists", cwd="/")
+        shutil.copytree(self.notes, folder)
+
     def stop(self) -> None:
         """End and remove everything."""
         self._do("stop")
@@ -83,6 +92,7 @@ class NFSFarm:
         self.name = name
         self.notes = Notes(nodes.notes / name)
         self.count = len(seconds)
+        self._trace = nodes.notes / name / "trace"
         draft = nodes.notes / name / "tasks"
         draft.write_text("".join(f"{line}\n" for line in self.notes.tasks(seconds, codes)))
         made = nodes.run("node1", "sh", "-c", f"mkdir {name} && cp {draft} {name}/tasks")
@@ -108,7 +118,13 @@ class NFSFarm:
         """
         inject = f"inject={call}:delay_enter={seconds:g}s:when={nth}"
         only = ["-P", f"{MOUNT}/{self.name}/tasks_workdir/{file}"] if file else []
-        return ["strace", "-o", "/dev/null", *only, "-e", f"trace={call}", "-e", inject]
+        return ["strace", "-y", "-o", str(self._trace), *only, "-e", f"trace={call}", "-e", inject]
+
+    def halted_call(self) -> str:
+        """Return the call before which a farmer halted, and the name of its file."""
+        lines = [line for line in self._trace.read_text(errors="replace").splitlines() if line.endswith("(DELAYED)")]
+        match = re.match(r"(\w+)\((?:AT_FDCWD<[^>]*>, \"([^\"]*)|\d+<([^>]*)>)", lines[0] if lines else "")
+        return f"{match[1]} {_plain_name(match[2] or match[3])}" if match else "unknown"
 
     def wait_until_halted(self, node: str, label: str, deadline: float = 60) -> int:
         """Wait until a farmer halts; return its process."""
@@ -126,6 +142,15 @@ class NFSFarm:
         """Wait until a launch has some tasks running."""
         wait_for(lambda: len(self.notes.running(label)) >= count, deadline=deadline, what=f"{count} runs of {label}")
 
+    def wait_until_recorded(self, deadline: float) -> None:
+        """Wait until every task has an outcome on the lists."""
+        count = ("sh", "-c", f"cat {EXPORT}/{self.name}/tasks_workdir/f[ia]*ed | wc -l")
+        wait_for(
+            lambda: int(self.nodes.run("server", *count, cwd="/").stdout or 0) >= self.count,
+            deadline=deadline,
+            what="all outcomes on the lists",
+        )
+
     def faults(self) -> list[str]:
         """Let the checker look at it, on the server, past all caches; return what is wrong."""
         folder = f"{EXPORT}/{self.name}"
@@ -142,3 +167,8 @@ class NFSFarm:
             if listed.returncode == 1:
                 found += [f"{node}: {line}" for line in listed.stdout.splitlines()]
         return found
+
+
+def _plain_name(path: str) -> str:
+    """Return the name of a file without what differs from farm to farm."""
+    return re.sub(r"\d{8}T\d{6}-.*?-\d+-[0-9a-f]{6}", "FARMER", Path(path).name)

@@ -39,10 +39,11 @@ class Notes:
     def tasks(self, seconds: Sequence[float], codes: Sequence[int] = ()) -> list[str]:
         """Return the lines of tasks that last some time [s] and end with a code; any farmer can run them."""
         wanted = [*codes, *[0] * (len(seconds) - len(codes))]
-        return [
-            f"{self._script} {self.folder} {task_id} {duration:.3f} {code}"
-            for task_id, (duration, code) in enumerate(zip(seconds, wanted, strict=True))
-        ]
+        return [self.task(task_id, *what) for task_id, what in enumerate(zip(seconds, wanted, strict=True))]
+
+    def task(self, task_id: int, seconds: float, code: int = 0) -> str:
+        """Return the line of one task."""
+        return f"{self._script} {self.folder} {task_id} {seconds:.3f} {code}"
 
     def excuse(self, label: str, reason: str) -> None:
         """Note that what ran in a launch may run again, and why."""
@@ -51,6 +52,11 @@ class Notes:
     def retried(self, task_id: int) -> None:
         """Note that a task was asked to run again."""
         self.write(f"retried.{task_id}")
+
+    def withdraw_excuse(self, label: str) -> None:
+        """Take an excuse back: nothing happened to that launch."""
+        for path in self.folder.glob(f"excused.{label}.*"):
+            path.unlink()
 
     def write(self, name: str) -> None:
         """Make a note, unless it is there."""

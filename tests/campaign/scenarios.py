@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from helpers import Process, Site, wait_for
 
@@ -16,6 +16,8 @@ from campaign.nfs import LEASE, NFSFarm, Nodes
 
 DEADLINE = 150.0
 """How long farmers may take for what is left [s]."""
+SHORT = 0.6 * LEASE
+"""How long a node can be cut off at least without losing its locks [s]: it renews its lease after two thirds of it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Setting:
     nth: int = 0
     file: str = ""
     """File in the work directory; calls with others do not count."""
+    cut: float = 2.0 * LEASE
+    """How long a node is cut off that halts before a call [s]."""
+    seen: list[str] = field(default_factory=list)
+    """At which calls nodes were really cut off."""
 
     def farm(self, count: int, least: float, most: float) -> NFSFarm:
         """Make a list of tasks that last from `least` to `most` seconds; every tenth fails."""
@@ -55,17 +61,19 @@ def finish(farm: NFSFarm, *farmers: Process) -> list[str]:
 
 
 def cut_with_lock(setting: Setting, call: str = "fdatasync", nth: int = 3, file: str = "finished") -> list[str]:
-    """Cut a node off for longer than the lease while it holds the lock: halted before one of its calls."""
+    """Cut a node off while it holds the lock, halted before one of its calls; nothing may run again after a short cut."""
     if setting.call:
         call, nth, file = setting.call, setting.nth, setting.file
-    farm = setting.farm(120, 0.05, 0.3)
-    cut = 2.0 * LEASE
-    first = farm.farm("node1", "cut", "-n", "2", prefix=farm.halting(call, nth, cut + 4, file))
+    farm = setting.farm(60, 0.05, 0.3)
+    first = farm.farm("node1", "cut", "-n", "2", prefix=farm.halting(call, nth, setting.cut + 4, file))
     second = farm.farm("node2", "other", "-n", "2")
     farm.wait_until_halted("node1", "cut")
-    farm.notes.excuse("cut", "cut off")
-    setting.nodes.cut_for("node1", cut)
-    return finish(farm, first, second)
+    if setting.cut > SHORT:
+        farm.notes.excuse("cut", "cut off")
+    setting.nodes.cut_for("node1", setting.cut)
+    found = finish(farm, first, second)
+    setting.seen.append(farm.halted_call())
+    return found
 
 
 def cut_before_truncate(setting: Setting) -> list[str]:

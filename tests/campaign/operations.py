@@ -1,0 +1,76 @@
+"""The operations that `every_call` kills, and the states from which they start."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+
+from campaign.calls import from_journal_to_task, in_workdir, killing, under_lock
+from campaign.every_call import DEAD, DEADLINE, Operation
+from campaign.local import Launch, LocalFarm
+
+SECONDS = (0.0,) * 6
+
+
+def _nothing(_: LocalFarm) -> None:
+    """Leave the list as it is: without a work directory."""
+
+
+def _finish(farm: LocalFarm) -> None:
+    """Have everything done."""
+    farm.farmer("-n", "2").process.succeed(DEADLINE, code=1)
+
+
+def _ask_for_failed(farm: LocalFarm) -> None:
+    """Have everything done, and excuse the failed tasks, which will be asked for again."""
+    _finish(farm)
+    for line in (farm.workdir / "failed").read_text().splitlines():
+        farm.notes.retried(int(line.partition(" ")[0]))
+
+
+def _die(call: str, number: int, file: str = "") -> Callable[[LocalFarm], None]:
+    """Return what has a farmer die before a call, with tasks in its hands."""
+
+    def die(farm: LocalFarm) -> None:
+        prefix = killing(farm.trace(), call, number, farm.workdir / file if file else None)
+        launch = farm.farmer("-n", "2", prefix=prefix)
+        farm.notes.excuse(launch.label, "SIGKILL")
+        code = launch.process.wait(DEADLINE)
+        assert code in DEAD, f"it did not die at {call} {number}: {launch.process.said()}"
+        assert list((farm.workdir / "farmers").glob("*.journal")), "it died without a journal"
+
+    return die
+
+
+def _farmer(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    return farm.farmer("-n", "1", prefix=prefix)
+
+
+def _farmer_that_is_stopped(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    """Start a farmer that gets SIGTERM, as by a stop, when it starts its third program."""
+    stop = ["-e", f"inject=clone3:signal={signal.SIGTERM.value}:when=3"]
+    return farm.farmer("-n", "1", prefix=[prefix[0], *stop, *prefix[1:]])
+
+
+def _add(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    tasks = [farm.notes.task(task_id, 0.0) for task_id in (farm.listed, farm.listed + 1)]
+    return farm.command("add", *tasks, prefix=prefix)
+
+
+def _retry(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    return farm.command("retry", prefix=prefix)
+
+
+def _merge(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    return farm.command("trace", prefix=prefix)
+
+
+OPERATIONS = [
+    Operation("visit", SECONDS, _nothing, _farmer, under_lock),
+    Operation("stop", SECONDS, _nothing, _farmer_that_is_stopped, under_lock),
+    Operation("recovery-before-cut", SECONDS, _die("ftruncate", 2, "toprocess"), _farmer, from_journal_to_task),
+    Operation("recovery-of-outcomes", SECONDS, _die("write", 1, "finished"), _farmer, from_journal_to_task),
+    Operation("merge", SECONDS, _finish, _merge, in_workdir),
+    Operation("add", SECONDS, _finish, _add, in_workdir),
+    Operation("retry", SECONDS, _ask_for_failed, _retry, in_workdir),
+]

@@ -1,0 +1,317 @@
+"""One round of the campaign: farmers of every kind on one list, faults at random moments, then the proof.
+
+All that is chosen comes from the seed; when it meets whom depends on the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from helpers import wait_for
+
+from campaign.calls import CHANGING, ERRORS, failing, killing, read_calls, slow, traced
+from campaign.journals import tear_journals
+from campaign.local import Launch, LocalFarm, pytaskfarmer_script
+
+DEADLINE = 120.0
+"""How long farmers may take for what is left [s]."""
+PAUSE = 2.0
+"""How long nothing is done to farmers at most [s]."""
+ALIVE = 4
+"""How many launches work at the same time at most."""
+WINDOW = ("ftruncate", "fdatasync", "fsync", "write")
+"""Calls at which no farmer of ours dies beside a PyTaskFarmer: between `taken` and the cut of the list nobody can tell later
+which of both has the tasks, as docs/design.md says."""
+ENDED = (0, 1, 75)
+"""How a farmer may end to which nothing was done."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How many calls of each name a farmer makes."""
+
+    usual: Counter[str]
+    """In all."""
+    startup: Counter[str]
+    """Before it touches the work directory: there they never fail, since Python itself would."""
+
+
+def count_calls(folder: Path) -> Calls:
+    """Count the calls of a farmer, on a list in an empty directory."""
+    farm = LocalFarm(folder, [0.05] * 30, [])
+    out = farm.trace()
+    farm.farmer("-n", "2", prefix=traced(out)).process.succeed(DEADLINE)
+    calls = read_calls(out, farm.workdir)
+    first = next(index for index, call in enumerate(calls) if call.file)
+    farm.site.clear()
+    return Calls(Counter(call.name for call in calls), Counter(call.name for call in calls[:first]))
+
+
+@dataclass
+class Report:
+    """What a round did and found."""
+
+    seed: int
+    faults: list[str] = field(default_factory=list)
+    """What is wrong."""
+    done: Counter[str] = field(default_factory=Counter)
+    """How often each thing was done to farmers."""
+    runs: int = 0
+    reruns: int = 0
+    tasks: int = 0
+    reclaimed: int = 0
+    """Tasks that a PyTaskFarmer had lost by itself."""
+    oddities: list[str] = field(default_factory=list)
+    """What farmers said that is worth a look."""
+
+
+class Round:
+    """A list that is worked through under faults."""
+
+    def __init__(self, folder: Path, seed: int, calls: Calls) -> None:
+        """Make the list in an empty directory; `seed` is that of all that is chosen."""
+        self._chance = chance = random.Random(seed)
+        self._calls = calls
+        self.report = Report(seed)
+        count = chance.randint(60, 200)
+        seconds = [chance.choice((0.0, 0.1, 0.6)) * chance.uniform(0.5, 1.5) for _ in range(count)]
+        self._farm = LocalFarm(folder, seconds, [3 if chance.random() < 0.1 else 0 for _ in seconds])
+        script = pytaskfarmer_script()
+        self._script = script if chance.random() < 0.35 else None
+        self._is_torn = chance.random() < 0.3
+        self._promised: list[tuple[Launch, list[int]]] = []
+
+    def play(self) -> Report:
+        """Do everything; return what came of it."""
+        try:
+            self._begin()
+            for _ in range(self._chance.randint(16, 30)):
+                self._let_work(self._chance.randint(0, 5))
+                self._chance.choices((self._start, self._hit, self._command), (4, 6, 2))[0]()
+            self._come_to_the_end()
+        except AssertionError as error:
+            self.report.faults.append(str(error))
+        finally:
+            self._farm.site.clear()
+        return self.report
+
+    def _begin(self) -> None:
+        """Start a farmer, and a PyTaskFarmer beside it."""
+        first = self._farm.farmer("-n", "2")
+        toprocess = self._farm.workdir / "toprocess"
+        wait_for(lambda: toprocess.exists() or not first.process.is_running(), deadline=DEADLINE, what="the list is made")
+        if self._script:
+            self._start("pytaskfarmer")
+
+    def _let_work(self, runs: int) -> None:
+        """Wait until some more tasks have begun, or for a moment."""
+        wanted = len(self._farm.notes.started()) + runs
+        end = time.monotonic() + PAUSE
+        while time.monotonic() < end and len(self._farm.notes.started()) < wanted:
+            time.sleep(self._chance.uniform(0.0, 0.05))
+
+    # -- what is started ---------------------------------------------------------------------------
+
+    def _alive(self) -> list[Launch]:
+        return [launch for launch in self._farm.launches if launch.process.is_running()]
+
+    def _start(self, kind: str = "") -> None:
+        if len(self._alive()) >= ALIVE:
+            return
+        kind = kind or self._chance.choice(["plain", "ranks", *(["pytaskfarmer"] if self._script else [])])
+        fault, prefix = self._choose_fault(kind)
+        slots = str(self._chance.randint(1, 3))
+        if kind == "pytaskfarmer" and self._script:
+            launch = self._farm.pytaskfarmer(self._script, prefix=prefix, fault=fault)
+        elif kind == "plain":
+            launch = self._farm.farmer("-n", slots, prefix=prefix, fault=fault)
+        else:
+            victim = self._chance.randrange(2)
+            launch = self._farm.ranks(2, "-n", slots, prefix=prefix, victim=victim, fault=fault)
+        self._note(launch)
+
+    def _note(self, launch: Launch) -> None:
+        if launch.fault:
+            self.report.done[launch.fault] += 1
+        if launch.fault and launch.fault != "slow sync":
+            self._farm.notes.excuse(launch.label, launch.fault)
+
+    def _choose_fault(self, kind: str) -> tuple[str, list[str]]:
+        """Return a fault that is made by the words before a command, and these words."""
+        fault = self._chance.choices(("", "kill", "error", "slow sync", "few descriptors"), (4, 5, 4, 1, 1))[0]
+        out = self._farm.trace()
+        if kind == "pytaskfarmer":
+            if fault != "kill":
+                return "", []
+            name = self._chance.choice(("toprocess", "timeline.json", "finished"))
+            where = ("-f", "-P", str(self._farm.workdir / name))
+            number = self._chance.randint(1, 12)
+            inject = f"inject=openat,write,close:signal=SIGKILL:when={number}"
+            return f"PyTaskFarmer killed at {name}", traced(out, *where, "-e", inject)
+        forbidden = WINDOW if self._script else ()
+        if fault == "kill":
+            call = self._chance.choice([name for name in CHANGING if name not in forbidden])
+            return f"killed before {call}", killing(out, call, self._chance.randint(1, self._most(call)))
+        if fault == "error":
+            call = self._chance.choice([name for name in ERRORS if name not in forbidden])
+            error = self._chance.choice(ERRORS[call].split())
+            number = self._chance.randint(self._calls.startup[call] + 1, self._most(call))
+            return f"{call}: {error}", failing(out, call, error, number)
+        if fault == "slow sync":
+            return fault, slow(out, 0.3)
+        if fault == "few descriptors":
+            limit = self._chance.randint(16, 30)
+            return fault, ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "limited"]
+        return "", []
+
+    def _most(self, call: str) -> int:
+        return self._calls.startup[call] + 3 + int(1.5 * (self._calls.usual[call] - self._calls.startup[call]))
+
+    # -- what is done to those at work -------------------------------------------------------------
+
+    def _hit(self) -> None:
+        alive = [launch for launch in self._alive() if launch.kind in ("plain", "ranks", "pytaskfarmer")]
+        if not alive:
+            return
+        launch = self._chance.choice(alive)
+        if launch.kind == "pytaskfarmer":
+            self._farm.notes.excuse(launch.label, "SIGKILL")
+            launch.fault = "SIGKILL of a PyTaskFarmer"
+            launch.kill_family()
+            self.report.done[launch.fault] += 1
+            return
+        farmers, guardians = launch.process.farmers(), launch.guardians()
+        what = self._chance.choice(("farmer", "guardians", "both", "freeze"))
+        if not farmers:
+            return
+        farmer = self._chance.choice(farmers)
+        if what == "farmer":
+            self._kill(launch, [farmer], "SIGKILL of a farmer")
+        elif what == "both":
+            self._kill(launch, [*guardians, farmer], "SIGKILL of farmer and guardian")
+        elif what == "freeze":
+            self._freeze(farmer)
+        elif guardians:
+            self.report.done["SIGKILL of a guardian"] += 1
+            _signal(guardians, signal.SIGKILL)
+
+    def _kill(self, launch: Launch, pids: list[int], what: str) -> None:
+        self._farm.notes.excuse(launch.label, "SIGKILL")
+        launch.fault = what
+        self.report.done[what] += 1
+        _signal(pids, signal.SIGKILL)
+
+    def _freeze(self, farmer: int) -> None:
+        self.report.done["SIGSTOP, SIGCONT"] += 1
+        _signal([farmer], signal.SIGSTOP)
+        time.sleep(self._chance.uniform(0.1, 1.5))
+        _signal([farmer], signal.SIGCONT)
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def _command(self) -> None:
+        farm = self._farm
+        if not (farm.workdir / "farm.ini").exists() or len(self._alive()) > ALIVE:
+            return
+        name = self._chance.choice(("add", "retry", "trace"))
+        fault, prefix = "", []
+        if self._chance.random() < 0.6:
+            call = self._chance.choice([name for name in CHANGING if not (self._script and name in WINDOW)])
+            fault, prefix = (
+                f"{name} killed before {call}",
+                killing(farm.trace(), call, self._calls.startup[call] + self._chance.randint(1, 12)),
+            )
+        ids: list[int] = []
+        words: list[str] = []
+        if name == "add":
+            first = farm.listed + len(farm.added_ids())
+            ids = list(range(first, first + self._chance.randint(1, 4)))
+            words = [farm.notes.task(task_id, 0.05) for task_id in ids]
+        elif name == "retry":
+            for task_id in self._failing():
+                farm.notes.retried(task_id)
+        launch = farm.command(name, *words, prefix=prefix, fault=fault)
+        self._note(launch)
+        if launch.process.wait(DEADLINE) == 0:
+            self._promised.append((launch, ids))
+
+    def _failing(self) -> list[int]:
+        lines = self._farm.tasklist.read_text().splitlines()
+        return [task_id for task_id, line in enumerate(lines) if not line.endswith(" 0")]
+
+    # -- the proof ---------------------------------------------------------------------------------
+
+    def _come_to_the_end(self) -> None:
+        """Let everything end, or kill it, and have one farmer without faults do the rest."""
+        farm, report = self._farm, self.report
+        if self._is_torn:
+            for launch in self._alive():
+                farm.notes.excuse(launch.label, "power off")
+                launch.fault = "power off"
+                launch.kill_family()
+            report.done["power off"] += 1
+            report.done["torn or zero-filled journal"] += tear_journals(farm.workdir, self._chance)
+        for launch in farm.launches:
+            if launch.kind == "pytaskfarmer" and launch.fault:
+                self._wait_or_kill(launch)
+            self._judge(launch, launch.process.wait(DEADLINE))
+        lossy = any(launch.kind == "pytaskfarmer" and launch.fault for launch in farm.launches)
+        last = farm.farmer("-n", "4", *(["--reclaim"] if lossy else []))
+        code = last.process.wait(DEADLINE)
+        said = last.process.stderr + last.process.stdout
+        if match := re.search(r"(\d+) tasks? .*nobody's hands", said):
+            report.reclaimed = int(match[1])
+        if code not in (0, 1):
+            report.faults.append(f"the last farmer ended with {code}: {said[-400:]}")
+        report.faults += [*farm.faults(), *self._broken_promises(), *farm.leftovers()]
+        starts = Counter(name.partition(".")[0] for name in farm.notes.started())
+        report.tasks, report.runs = len(starts), sum(starts.values())
+        report.reruns = report.runs - report.tasks
+
+    def _wait_or_kill(self, launch: Launch) -> None:
+        """End a PyTaskFarmer one of whose processes died: it never ends by itself."""
+        end = time.monotonic() + 3
+        while launch.process.is_running() and time.monotonic() < end:
+            time.sleep(0.05)
+        launch.kill_family()
+
+    def _judge(self, launch: Launch, code: int) -> None:
+        """Look how a launch ended, and withdraw its excuse if nothing happened to it after all."""
+        stderr = launch.process.stderr
+        if "Traceback" in stderr and launch.kind != "pytaskfarmer":
+            (self.report.oddities if launch.fault else self.report.faults).append(
+                f"{launch.label} ({launch.fault or 'left in peace'}): {stderr[-600:]}"
+            )
+        if launch.kind == "pytaskfarmer":
+            if code != 0 and not launch.fault:
+                launch.fault = "ended by itself"
+                self._farm.notes.excuse(launch.label, launch.fault)
+            return
+        is_command = launch.kind not in ("plain", "ranks")
+        if not launch.fault and code not in ((0, 2) if is_command else ENDED):
+            self.report.faults.append(f"{launch.label}: nothing was done to it, and it ended with {code}: {stderr[-400:]}")
+        if launch.kind == "plain" and code in (0, 1) and not launch.fault.startswith("SIGKILL"):
+            self._farm.notes.withdraw_excuse(launch.label)
+
+    def _broken_promises(self) -> list[str]:
+        """Return the commands that said that they had added tasks which are not there."""
+        there = set(self._farm.added_ids())
+        return [
+            f"{launch.label} ended with 0, but of {ids} not all are there"
+            for launch, ids in self._promised
+            if {*ids} - there
+        ]
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
