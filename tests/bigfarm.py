@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from fakes import stored_as
 
+from taskfarmer_mpi.common.values import as_dict, replace
 from taskfarmer_mpi.workdir.configuration import encode_config
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal_records import FORMAT, Identity, encode_record
@@ -106,7 +107,7 @@ def _open_farmer(workdir: Workdir, number: int, born: float, shape: Shape) -> _F
         Path(identity.task_lock).touch()
     suffix = "closed" if shape.done == 1 else "journal"
     farmer = _Farmer(identity, (workdir.farmers / f"{name}.{suffix}").open("w"), last=born)
-    farmer.note("farmer", born, format=FORMAT, **asdict(identity))
+    farmer.note("farmer", born, format=FORMAT, **as_dict(identity))
     return farmer
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.cli.arguments import check_directory
 from taskfarmer_mpi.cli.entry import EXIT_USAGE
-from taskfarmer_mpi.cli.parsing import Parser, did_you_mean
+from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser, did_you_mean
 from taskfarmer_mpi.cli.streams import abandon, bear_with_stdout, say
 from taskfarmer_mpi.errors import FarmError, UserError
 
@@ -80,7 +80,7 @@ def _show_general(argv: Sequence[str]) -> None:
         usage=f"{PROG} [-h] [--version] COMMAND ...",
         description="Look at a work directory of task farmers, and change what is to be done there.",
         epilog=f"commands:\n{lines}\n\n{PROG} COMMAND --help tells about one of them.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _, rest = parser.parse_known_args(argv)
@@ -91,7 +91,7 @@ def _show_general(argv: Sequence[str]) -> None:
 
 
 def _parse(name: str, module: Any, argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog=f"{PROG} {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=f"{PROG} {name}", description=module.__doc__, formatter_class=HelpFormatter)
     module.add_arguments(parser)
     arguments, rest = parser.parse_known_args(argv)
     if not hasattr(arguments, "commands") or any(word.startswith("-") for word in rest):

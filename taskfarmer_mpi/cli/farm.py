@@ -12,6 +12,7 @@ from taskfarmer_mpi.cli.arguments import check_directory
 from taskfarmer_mpi.cli.entry import EXIT_BUG, EXIT_LEFT, EXIT_USAGE
 from taskfarmer_mpi.cli.options import parse_arguments
 from taskfarmer_mpi.cli.streams import say
+from taskfarmer_mpi.common.log import DEBUG, INFO, WARNING, Log, output
 from taskfarmer_mpi.errors import FarmError, UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
         except (UserError, StoppedError) as error:
             _complain(error)
             return EXIT_USAGE if isinstance(error, UserError) else EXIT_LEFT
-        set_up_logging(arguments.verbose, comm.rank, comm.size, warning)
+        set_up_messages(arguments.verbose, comm.rank, comm.size, warning)
         ending = _work(arguments, comm, receiver)
         say(*ending.lines)
         comm.leave()
@@ -48,16 +49,11 @@ def run(argv: Sequence[str]) -> int:
     return ending.code
 
 
-def set_up_logging(verbosity: int, rank: int, size: int, warning: str | None) -> None:
-    """Send messages to stderr, with time and rank, and the first one of them."""
-    import logging
-
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
-    place = f" rank {rank}:" if size > 1 else ""
-    logging.basicConfig(level=level, format=f"%(asctime)s{place} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("filelock").setLevel(logging.WARNING)  # what it does is told by our own messages
+def set_up_messages(verbosity: int, rank: int, size: int, warning: str | None) -> None:
+    """Have messages appear with time and rank, and the first one of them."""
+    output.set_up((WARNING, INFO, DEBUG)[min(verbosity, 2)], f" rank {rank}:" if size > 1 else "")
     if warning is not None:
-        logging.getLogger(__name__).warning("%s", warning)
+        Log(__name__).warning("%s", warning)
 
 
 def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -> Ending:

@@ -7,27 +7,30 @@ import math
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import taskfarmer_mpi
 from taskfarmer_mpi.common.programs import Ask, AskError, ask
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.job.walltime import ask_end, ask_squeue, stated_end
 from taskfarmer_mpi.rendezvous.launcher import SRUN, interface_of, launcher_of, started_ranks
 from taskfarmer_mpi.rendezvous.mpi_library import MpiDescription
+from taskfarmer_mpi.workdir.lock_files import LockFile
 
 _DESCRIBE = """\
-import dataclasses, json
+import json
+from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.rendezvous.mpi_library import describe_mpi
-print("MPI:" + json.dumps(dataclasses.asdict(describe_mpi())))
+print("MPI:" + json.dumps(as_dict(describe_mpi())))
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """One line of the page."""
 
     topic: str
@@ -51,10 +54,32 @@ def find_versions(run: Ask = ask) -> list[Finding]:
 
 
 def _find_filelock() -> Finding:
+    """Say whether the lock package and this program keep each other out: whoever guards a work directory by it can."""
     version = metadata.version("filelock")
-    is_fit = int(version.split(".")[0]) >= 4
-    mend = "versions 3.21 to 3.29.4 remove the lock file, and locks do not exclude: pip install 'filelock>=4'"
-    return Finding("filelock", version, None if is_fit else mend)
+    if int(version.split(".")[0]) < 4:
+        mend = "versions 3.21 to 3.29.4 remove the lock file, and locks do not exclude: pip install 'filelock>=4'"
+        return Finding("filelock", version, mend)
+    with tempfile.TemporaryDirectory() as folder:
+        is_fit = _exclude_each_other(Path(folder) / "lock")
+    return Finding("filelock", version, None if is_fit else "its locks and those of a farmer do not exclude each other")
+
+
+def _exclude_each_other(path: Path) -> bool:
+    import filelock
+
+    ours = LockFile(path, 0o600)
+    theirs = filelock.FileLock(path, timeout=0, fallback_to_soft=False, preserve_lock_file=True)
+    with suppress(OSError):
+        with theirs:
+            is_kept_out = not ours.try_acquire()
+        ours.release()
+        try:
+            return is_kept_out and ours.try_acquire() and not theirs.acquire()
+        except filelock.Timeout:
+            return True
+        finally:
+            ours.release()
+    return True  # there are no locks at all, which is said elsewhere
 
 
 def _first_line(run: Ask, *command: str) -> str:

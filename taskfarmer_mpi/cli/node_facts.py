@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from taskfarmer_mpi.cli.installation import Finding
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.lock_files import lock_paths
 
 
-@dataclass(frozen=True, slots=True)
-class RankFacts:
+class RankFacts(Value):
     """What a rank finds out about its own place."""
 
     host: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.cli.arguments import seconds
-from taskfarmer_mpi.cli.parsing import Parser
+from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser
 from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
 
 DEFAULT_LOCK_TIMEOUT = 600.0
@@ -35,7 +35,7 @@ def build_parser() -> Parser:
         prog="taskfarmer-mpi",
         description="Run every line of a tasklist once, on all ranks of an MPI job and beside other farmers.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_work(parser)

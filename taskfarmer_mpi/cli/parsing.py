@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from taskfarmer_mpi.cli.entry import EXIT_USAGE
 from taskfarmer_mpi.cli.streams import say
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """As argparse's, which imports shutil and all that packs files only to learn how wide the terminal is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_width() - 2)
+
+
+def _width() -> int:
+    """Return how many columns the terminal has."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 
@@ -11,6 +10,8 @@ _PR_SET_PDEATHSIG = 1
 
 def system_call(number: int, *arguments: int | bytes) -> int:
     """Make a system call by its number; return -1 if the kernel refuses it."""
+    import ctypes
+
     return int(ctypes.CDLL(None).syscall(number, *arguments))
 
 
@@ -22,6 +23,8 @@ def die_with_parent(parent: int) -> None:
     parent
         The process that made this one.
     """
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
@@ -29,4 +32,6 @@ def die_with_parent(parent: int) -> None:
 
 def end_process(code: int) -> None:
     """End this process as a C program ends, without Python's part: libraries do what they do at an exit."""
+    import ctypes
+
     ctypes.CDLL(None).exit(code)

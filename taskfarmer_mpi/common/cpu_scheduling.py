@@ -8,7 +8,6 @@ It asks for short turns, not for more CPU time. Tasks do not inherit this. (sche
 from __future__ import annotations
 
 import os
-import platform
 import struct
 
 from taskfarmer_mpi.common.c_library import system_call
@@ -25,7 +24,7 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 
 def ask_for_short_turns() -> bool:
     """Ask for short turns on the CPU, as far as the kernel knows them; return whether it took the request."""
-    number = _SCHED_SETATTR.get(platform.machine())
+    number = _SCHED_SETATTR.get(os.uname().machine)
     if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)

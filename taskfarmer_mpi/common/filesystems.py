@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from taskfarmer_mpi.common.values import Value
 
 MOUNTS = Path("/proc/self/mountinfo")
 
@@ -19,8 +19,7 @@ _LOCAL_LOCKS = frozenset(["local_lock=all", "local_lock=flock", "localflock", "l
 """Mount options of NFS, Lustre, GFS2 and OCFS2 with which a `flock` holds on its own node only, and nothing says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Value):
     """A mounted file system."""
 
     type: str
@@ -98,6 +97,8 @@ def lock_trouble(directory: str | os.PathLike[str]) -> str | None:
 
     A file is made there and locked, and a second descriptor must fail to lock it. That says nothing of other nodes.
     """
+    import tempfile
+
     try:
         fd, name = tempfile.mkstemp(prefix=".lock-probe-", dir=directory)
     except OSError as error:

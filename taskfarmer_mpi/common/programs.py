@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Mapping
 
 ANSWER_LIMIT = 10.0
@@ -11,7 +10,7 @@ ANSWER_LIMIT = 10.0
 _NOWHERE = "/proc"
 """A working directory in which nothing can be left: scontrol writes two files when it changes a job, and can do without."""
 
-_asking = threading.Lock()
+_asking = allocate_lock()
 """Held while a program runs that was asked."""
 
 
@@ -50,6 +49,8 @@ def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
     AskError
         If it cannot be run, fails or takes too long.
     """
+    import subprocess
+
     try:
         with _asking:
             answer = subprocess.run(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
+import os
 from collections.abc import Callable
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, ShortageError
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 SHORTAGE_PATIENCE = 600.0
 """How long something may be short while no task runs here before the farmer gives up [s]."""
@@ -66,7 +66,7 @@ class Shortage:
             self._alone_since = now
         elif now - self._alone_since > SHORTAGE_PATIENCE:
             raise FarmError(f"{error}, and that for {now - self._since:.0f} s") from error
-        pause = self._pause * (0.75 + secrets.randbelow(500) / 1000)
+        pause = self._pause * (0.75 + os.urandom(1)[0] / 510)
         self._next = now + pause
         self._pause = min(2 * self._pause, _PAUSES[1])
         return pause

@@ -18,13 +18,13 @@ from taskfarmer_mpi.workdir.files import Workdir
 class _Launcher(NamedTuple):
     signs: frozenset[str]
     """Variables any of which says that it started this process."""
-    added: re.Pattern[str]
-    """What it adds, as NAME=VALUE."""
+    added: tuple[str, ...]
+    """Patterns of what it adds, as NAME=VALUE."""
 
 
 def _launcher(signs: str, added: str) -> _Launcher:
     patterns = (pattern if "=" in pattern else f"{pattern}=*" for pattern in added.split())
-    return _Launcher(frozenset(signs.split()), re.compile("|".join(map(fnmatch.translate, patterns))))
+    return _Launcher(frozenset(signs.split()), tuple(patterns))
 
 
 _LAUNCHERS = (
@@ -64,14 +64,13 @@ _LAUNCHERS = (
         """,
     ),
 )
-_STEP_SIGNS = frozenset({"SLURM_STEP_ID", "SLURM_STEPID"})
 _STEP = _launcher(
-    "",
+    "SLURM_STEP_ID SLURM_STEPID",
     """
     SLURM_CPU_BIND* SLURM_GTIDS SLURM_LAUNCH_NODE_IPADDR SLURM_LOCALID SLURM_MEM_BIND* SLURM_NODEID SLURM_NPROCS SLURM_NTASKS
     SLURM_PROCID SLURM_SRUN_COMM_* SLURM_STEPID SLURM_STEPMGR SLURM_STEP_* SLURM_TASK_PID
     """,
-).added
+)
 """What describes one step of a Slurm job; what describes the job stays."""
 
 _SCHEDULED = frozenset({"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "PE_HOSTFILE"})
@@ -90,15 +89,17 @@ _LOCAL_MPI: tuple[tuple[frozenset[str], Mapping[str, str]], ...] = (
 """What has an mpiexec start its processes on its own node, by itself, and which variables of the user's forbid it."""
 
 _MAKE_FLAGS = ("MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS")
-_JOBSERVER = re.compile(r"(?<![^ ])--jobserver-(?:auth|fds)=-?\d+,-?\d+(?: |$)")
+_JOBSERVER = r"(?<![^ ])--jobserver-(?:auth|fds)=-?\d+,-?\d+(?: |$)"
 
 
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what a launcher, and the step of a job, tell a rank."""
-    added = [launcher.added for launcher in _LAUNCHERS if not launcher.signs.isdisjoint(environ)]
-    if added or not _STEP_SIGNS.isdisjoint(environ):
-        added.append(_STEP)
-    return {name: value for name, value in environ.items() if not any(pattern.match(f"{name}={value}") for pattern in added)}
+    launchers = [launcher for launcher in _LAUNCHERS if not launcher.signs.isdisjoint(environ)]
+    if not launchers and _STEP.signs.isdisjoint(environ):
+        return dict(environ)
+    patterns = [pattern for launcher in (*launchers, _STEP) for pattern in launcher.added]
+    added = re.compile("|".join(map(fnmatch.translate, patterns)))
+    return {name: value for name, value in environ.items() if not added.match(f"{name}={value}")}
 
 
 def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, rank: int) -> dict[str, str]:
@@ -142,9 +143,10 @@ def _without_jobserver(environ: Mapping[str, str]) -> dict[str, str]:
 def _clean_flags(flags: str) -> str | None:
     """Return flags of make without a job server; None if there is none that is dead."""
     options, separator, variables = flags.partition(" -- ")
-    if not _JOBSERVER.search(options):
+    if "--jobserver" not in options or not re.search(_JOBSERVER, options):
         return None
-    words = [word for word in _JOBSERVER.sub("", options).split(" ") if word != "-j"]  # with a job server it means no limit
+    words = re.sub(_JOBSERVER, "", options).split(" ")
+    words = [word for word in words if word != "-j"]  # with a job server it means no limit
     return " ".join(words).rstrip() + separator + variables
 
 

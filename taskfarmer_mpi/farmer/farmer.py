@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from contextlib import suppress
 from operator import attrgetter
 
 from taskfarmer_mpi.common.causes import Cause
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, FencedError, describe
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
@@ -23,7 +23,7 @@ from taskfarmer_mpi.visits.visit_times import Situation
 from taskfarmer_mpi.visits.visits import Visits
 from taskfarmer_mpi.workdir.journal import close_journal
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 TASK_TIME_MARGIN = 1.5
 """How much longer than the mean so far a task may last and still be started before a deadline."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextlib import suppress
 
 from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, is_shortage
 from taskfarmer_mpi.farmer.process_start import ALL_SIGNALS
 from taskfarmer_mpi.lives import guardian
 from taskfarmer_mpi.lives.life_locks import LifeLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MAX_GUARDIANS = 10
 """How many guardians a farmer starts before it gives up."""
@@ -49,7 +49,7 @@ class Guard:
                 (os.POSIX_SPAWN_DUP2, self._task_lock.fd, guardian.LOCK),
             ],
             setsid=True,
-            setsigmask=[],
+            setsigmask=ALL_SIGNALS,  # nothing but the farmer's end is its business
             setsigdef=ALL_SIGNALS,
         )
         self._started += 1

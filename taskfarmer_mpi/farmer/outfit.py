@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import Runner
@@ -13,8 +13,7 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 
 
-@dataclass(frozen=True, slots=True)
-class Outfit:
+class Outfit(Value):
     """What a farmer works with."""
 
     farm: Farm
@@ -33,8 +32,7 @@ class Outfit:
     """Held as long as this farmer, or a process of its tasks, lives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """How long a farmer works and waits."""
 
     lock_patience: float

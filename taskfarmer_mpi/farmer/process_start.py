@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import signal
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import farm_error
 from taskfarmer_mpi.farmer.script_file import script_file
 from taskfarmer_mpi.lives.life_locks import TASK_LOCK_FD, LifeLock
@@ -17,7 +17,7 @@ from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 

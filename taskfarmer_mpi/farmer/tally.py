@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from taskfarmer_mpi.tasklists.task import Run
 
 
-@dataclass(slots=True)
 class Tally:
     """Counts of runs, and how long they lasted."""
 
-    slots: int
-    finished: int = 0
-    failed: int = 0
-    busy: float = 0.0
-    """Slot time in which a task ran [s]."""
-    aside: str = ""
-    """Why the farmer took no more tasks, as they failed on its node only; empty if it did not come to that."""
+    def __init__(self, slots: int, finished: int = 0, failed: int = 0, busy: float = 0.0, aside: str = "") -> None:
+        self.slots = slots
+        self.finished = finished
+        self.failed = failed
+        self.busy = busy
+        """Slot time in which a task ran [s]."""
+        self.aside = aside
+        """Why the farmer took no more tasks, as they failed on its node only; empty if it did not come to that."""
 
     @property
     def ended(self) -> int:

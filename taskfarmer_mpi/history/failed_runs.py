@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import Cause, cause_of, describe_cause
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.history.failures import read_log
@@ -61,8 +61,7 @@ def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, Fail
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
+class FailureGroup(Value):
     """Failures of one kind."""
 
     cause: str

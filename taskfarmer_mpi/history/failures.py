@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.runs import Attempt
 from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, reading
@@ -19,8 +19,7 @@ _LOG_TAIL = 8 * 1024
 _LINE_GUESS = 2 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Value):
     """A task that failed; what no journal tells is None."""
 
     task: int

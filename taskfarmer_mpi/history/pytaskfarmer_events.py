@@ -10,10 +10,8 @@ import codecs
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from taskfarmer_mpi.history.event_marks import Event, is_marked, is_own
@@ -112,6 +110,9 @@ class Snapshot:
         if head == _OWN_BEGIN:
             self._file = file  # nobody appends to it; if a plain farmer writes it anew, `changes` tells
             return
+        import shutil
+        from tempfile import SpooledTemporaryFile
+
         self.is_plain = head[:1] == b"["
         with file:
             copy = SpooledTemporaryFile(max_size=_LONGEST)  # noqa: SIM115

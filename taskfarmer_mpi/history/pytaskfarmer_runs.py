@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -54,7 +53,6 @@ class _Tasks:
         return told | others
 
 
-@dataclass(frozen=True, slots=True)
 class PlainHistory(FarmerHistory):
     """What one PyTaskFarmer did."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import Cause, cause_of
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.files import Workdir
@@ -65,8 +65,7 @@ class FarmerState(Enum):
     """It left by itself, or died and was recovered."""
 
 
-@dataclass(frozen=True, slots=True)
-class FarmerHistory:
+class FarmerHistory(Value):
     """The journal of one farmer; read anew by each call."""
 
     path: Path

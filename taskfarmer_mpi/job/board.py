@@ -7,15 +7,14 @@ one, at once and without a lock, also on a full disk; to look is to open the dir
 from __future__ import annotations
 
 import json
-import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.job.messages import Letter, encode_name, parse_name
 from taskfarmer_mpi.lives.life_locks import LifeLock
@@ -23,40 +22,13 @@ from taskfarmer_mpi.rendezvous.communicator import Message
 from taskfarmer_mpi.workdir.files import Workdir, make_folder, open_file, read_file, replace_file
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 SETTLE = 3.0
 """How long a directory is listed at each look after it changed [s]: many file systems note the second of a change only."""
 _FARMERS = "farmers"
 _KEPT = frozenset(["left"])
 """Kinds of which each message counts; of others, a sender's new one takes the place of the old one."""
-
-
-class Channel(Protocol):
-    """A way to the other ranks of a job that works."""
-
-    rank: int
-
-    def send(self, dest: int | None, kind: str, content: object = None) -> None:
-        """Send a message to a rank, or to all others; do not wait for anything."""
-        ...
-
-    def receive(self) -> Iterator[Message]:
-        """Yield the messages that have arrived."""
-        ...
-
-
-class NoChannel:
-    """A rank alone: there is nobody to talk to."""
-
-    rank = 0
-
-    def send(self, dest: int | None, kind: str, content: object = None) -> None:
-        """There is nobody to send to."""
-
-    def receive(self) -> Iterator[Message]:
-        """Nobody sends."""
-        return iter(())
 
 
 class Folder:
@@ -198,6 +170,8 @@ def remove_dead_boards(workdir: Workdir, lock: WorkLock) -> None:
 
 def remove_board(path: Path) -> None:
     """Remove a board and what is on it; others may do so at the same time."""
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,28 +1,30 @@
 """The farmers of one job, or a plain farmer alone: who works, who leads, when all are done.
 
 The leader is the lowest rank that lives and has no trouble. Only it looks for dead farmers and says when the job is over, so
-that a thousand idle ranks do not stand at the lock. Nothing here is needed to run tasks: a rank that hears
-nothing goes on.
+that idle ranks do not stand at the lock. Nothing here is needed to run tasks: a rank that hears nothing goes on.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.job.board import Channel
-from taskfarmer_mpi.job.early_leave import EarlyLeave
 from taskfarmer_mpi.job.leader_duties import LeaderDuties
 from taskfarmer_mpi.job.pace import LookPace, MessagePace
 from taskfarmer_mpi.job.ranks import Ranks
 from taskfarmer_mpi.job.reports import Report, Reports, encode_report, parse_report
 from taskfarmer_mpi.upkeep.recovery import Recovery
 
-log = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.job.channel import Channel
+    from taskfarmer_mpi.job.early_leave import EarlyLeave
+
+log = Log(__name__)
 
 BUSY_LOOK_INTERVAL = 5.0
 """How often a leader that works looks for dead farmers while other ranks are idle [s]."""
@@ -46,10 +48,8 @@ class Coordinator:
         ----------
         channel
             The way to the other ranks.
-        farmer, duties
-            This rank's own, and what it does if it leads.
-        life_paths
-            The life lock file of each rank that came up.
+        farmer, duties, life_paths
+            This rank's own, what it does if it leads, and the life lock file of each rank that came up.
         clock
             A clock that only goes forward [s].
         """

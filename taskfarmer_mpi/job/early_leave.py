@@ -6,18 +6,18 @@ scheduler when the last rank there has ended.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.job.ranks import Ranks
 from taskfarmer_mpi.job.slurm import give_nodes_back
 from taskfarmer_mpi.rendezvous.launcher import SRUN, launcher_of
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 LOOK_INTERVAL = 0.5
 """How often the leader looks for nodes without ranks [s]."""
@@ -29,8 +29,7 @@ END_DELAY = 3.0
 """How long after a rank's life lock is gone its process and Slurm's bookkeeping of it are [s]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value):
     """The step of a Slurm job that the ranks are, and where they are."""
 
     job: str
@@ -149,8 +148,8 @@ class EarlyLeave:
         try:
             returned = self._give_back(self._step.job, self._step.step, nodes)
         except (AskError, OSError) as error:
-            level = logging.WARNING if self._pause == REQUEST_INTERVAL else logging.INFO
-            log.log(level, "nodes whose ranks have left stay in the job: %s", error)
+            say = log.warning if self._pause == REQUEST_INTERVAL else log.info
+            say("nodes whose ranks have left stay in the job: %s", error)
             self._pause *= 2
             return
         self._pause = REQUEST_INTERVAL

@@ -6,17 +6,20 @@ each other ask for themselves, the less often the more of them were started. Nob
 
 from __future__ import annotations
 
-import logging
 import math
-import random
-import threading
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
+from taskfarmer_mpi.common.values import Value
 
-log = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+
+log = Log(__name__)
 
 LOOK_INTERVAL = 300.0
 """How often the scheduler is asked [s]; half as often after each time that it does not answer."""
@@ -36,8 +39,7 @@ _SAME = 2.0
 """Ends that differ by less are one [s]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Value):
     """What a farmer reads the time from; for tests, others."""
 
     steady: Callable[[], float] = time.monotonic
@@ -58,7 +60,7 @@ class JobEnd:
         *,
         grace: float,
         askers: int = 1,
-        clocks: Clocks = Clocks(),
+        clocks: Clocks | None = None,
     ) -> None:
         """Take what is known.
 
@@ -73,14 +75,14 @@ class JobEnd:
         askers
             How many farmers ask for the same job without knowing of each other.
         clocks
-            What to read the time from.
+            What to read the time from; None for the node's.
         """
         self._ask = ask
         self._grace = grace
-        self._clocks = clocks
+        self._clocks = clocks = clocks or Clocks()
         self._scale = max(1.0, askers / MANY)
-        self._pause = LOOK_INTERVAL * random.uniform(0.9, 1.1)
-        self._lead = random.uniform(LAST_LOOK[0], LAST_LOOK[1] * self._scale)
+        self._pause = LOOK_INTERVAL * _between(0.9, 1.1)
+        self._lead = _between(LAST_LOOK[0], LAST_LOOK[1] * self._scale)
         self._asked = self._last_step = clocks.steady()
         self._doubt_until = -math.inf
         self._worker: threading.Thread | None = None
@@ -148,6 +150,8 @@ class JobEnd:
     def _begin(self, now: float) -> None:
         self._asked = now
         self._answer = None
+        import threading
+
         self._worker = threading.Thread(target=self._look, daemon=True)
         try:
             self._worker.start()
@@ -181,6 +185,11 @@ class JobEnd:
         self._end = end
         self._moment = self._clocks.steady() + end - self._clocks.wall() - self._grace
         self._doubt_until = -math.inf
+
+
+def _between(low: float, high: float) -> float:
+    """Return a random number."""
+    return low + (high - low) * int.from_bytes(os.urandom(2)) / 65536
 
 
 def _clock_time(moment: float) -> str:

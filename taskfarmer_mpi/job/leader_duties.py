@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch
@@ -15,7 +15,7 @@ from taskfarmer_mpi.upkeep.holders import Holders
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 WATCH_INTERVAL = 2.0
 """How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""

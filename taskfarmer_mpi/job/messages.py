@@ -7,16 +7,16 @@ message of that sender: ``3.17.idle.[0, 8, 120, 0, 95.1, true]``. What would not
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from taskfarmer_mpi.common.values import Value
 
 TEXT_LENGTH = 120
 """So many characters of a reason fit into a name, if need be with `?` for those that JSON writes longer."""
 _LONGEST = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(Value):
     """A message as the name of a file has it."""
 
     sender: int

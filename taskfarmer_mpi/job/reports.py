@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.farmer.tally import Tally
-from taskfarmer_mpi.job.messages import plain
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """What an idle rank tells its leader."""
 
     tally: Tally
@@ -20,6 +18,8 @@ class Report:
 
 def encode_report(report: Report) -> list[Any]:
     """Return a report as what JSON can hold."""
+    from taskfarmer_mpi.job.messages import plain
+
     tally = report.tally
     return [tally.slots, tally.finished, tally.failed, round(tally.busy, 3), plain(tally.aside), report.takes_tasks]
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import calendar
 import functools
-import logging
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import Ask, AskError
 from taskfarmer_mpi.common.programs import ask as ask_program
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _VARIABLE = "SLURM_JOB_END_TIME"
 _NEVER = ("N/A", "NONE", "UNKNOWN", "UNLIMITED")
@@ -75,6 +74,8 @@ def ask_end(job: str, ask: Callable[[str], str] | None = None) -> float:
 
 def parse_end(text: str) -> float | None:
     """Return the end of a job from what `squeue` prints: UTC, as it is asked, or a word where there is no limit."""
+    import calendar
+
     try:
         return float(calendar.timegm(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S")))
     except ValueError:

@@ -11,7 +11,6 @@ reach jobs that a task submits: a process of another job of the scheduler is not
 
 import fcntl
 import os
-import signal
 import sys
 import time
 
@@ -21,6 +20,8 @@ JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID", "FLUX_JOB_ID")
 """The variables in which schedulers name their jobs."""
 PIPE, LOCK = 0, 3
 """Descriptors of the guardian: the end of a pipe that tells of the farmer's death, and the task lock."""
+_SIGKILL = 9
+"""As in signal, whose import takes longer than all else that a guardian does."""
 LET_GO = b"l"
 """What the farmer writes when its tasks are dead and others may know it."""
 FAREWELL = b"."
@@ -176,7 +177,7 @@ def kill_processes(owner: Owner, patience: float, spared: tuple[int, ...] = ()) 
     while targets := [pid for pid in find_processes(owner, spared) if not _is_dead(pid)]:
         for pid in targets:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, _SIGKILL)
             except OSError:
                 pass
         if time.monotonic() > deadline:
@@ -211,13 +212,11 @@ def _is_free(task_lock: str) -> bool:
 def main(owner: Owner) -> None:
     """Wait for the end of the farmer, then kill its tasks until their lock is free.
 
-    The guardian holds the task lock, too, until it has killed what it can find: before that nobody, on any node, takes the
-    tasks for dead. A process that is between its fork and its start has no mark yet, but it holds the lock; so the lock, and
-    not the list of processes, says when nothing is left.
+    Its signals are blocked. It holds the task lock, too, until it has killed what it can find: before that nobody, on any
+    node, takes the tasks for dead. A process that is between its fork and its start has no mark yet, but it holds the lock;
+    so the lock, and not the list of processes, says when nothing is left.
     """
     os.set_inheritable(LOCK, False)  # whoever looks for the lock's holders looks for tasks
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_IGN)
     is_holding = True
     while (word := os.read(PIPE, 1)) == LET_GO:
         if is_holding:

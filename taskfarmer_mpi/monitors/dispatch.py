@@ -7,16 +7,16 @@ pipes are closed, and the processes end.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.farmer.environment import without_launcher
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.monitors import builtin
@@ -29,7 +29,7 @@ from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 SEND_INTERVAL = 0.1
 """How often events are sent [s]."""
@@ -101,7 +101,7 @@ class Dispatcher:
         names = ("farmer", "host", "pid", "rank", "ranks", "job", "slots")
         who: dict[str, Any] = {name: getattr(identity, name) for name in names} | {"workdir": str(workdir.path)}
         for definition in definitions:
-            opening = {"definition": asdict(definition), "path": [str(entry) for entry in sys.path], "who": who}
+            opening = {"definition": as_dict(definition), "path": [str(entry) for entry in sys.path], "who": who}
             try:
                 pipe = MonitorPipe(definition.name, json.dumps(opening).encode() + b"\n", without_launcher(environ), clock())
             except OSError as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.monitors import process
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PIPE_SIZE = 1024 * 1024
 """What a pipe should hold [bytes]."""

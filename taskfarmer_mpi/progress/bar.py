@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from taskfarmer_mpi.common.log import output
 from taskfarmer_mpi.progress.rates import Count, format_left, format_rate
 
 
@@ -57,14 +57,7 @@ class Bar:
             expand=True,
         )
         self._task = self._progress.add_task("")
-        self._handlers = [
-            handler
-            for handler in logging.getLogger().handlers
-            if isinstance(handler, logging.StreamHandler) and handler.stream is stream
-        ]
-        self._stream = stream
-        for handler in self._handlers:
-            handler.setStream(_Above(console))
+        output.stream = _Above(console)
         self._progress.start()
 
     def show(self, count: Count, rate: float) -> None:
@@ -86,6 +79,5 @@ class Bar:
 
     def close(self) -> None:
         """Take the bar away and leave the terminal as it was."""
-        for handler in self._handlers:
-            handler.setStream(self._stream)
+        output.stream = None
         self._progress.stop()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.progress.counting import Counter
@@ -19,7 +18,7 @@ from taskfarmer_mpi.workdir.farm import Farm
 if TYPE_CHECKING:
     from taskfarmer_mpi.progress.bar import Bar
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 BAR_INTERVAL = 1.0
 """How often the lists are looked at for a bar [s]."""
@@ -46,12 +45,18 @@ def choose_display(mode: str, stream: TextIO, environ: Mapping[str, str]) -> str
     UserError
         If a bar is asked for and cannot be drawn.
     """
-    can_draw = find_spec("rich") is not None
-    if mode == "bar" and not can_draw:
+    if mode == "bar" and not _can_draw():
         raise UserError("--progress bar: the package rich is not installed: pip install 'taskfarmer-mpi[progress]'")
     if mode != "auto":
         return mode
-    return "bar" if can_draw and stream.isatty() and environ.get("TERM", "dumb") not in ("dumb", "unknown") else "lines"
+    is_fit = stream.isatty() and environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return "bar" if is_fit and _can_draw() else "lines"
+
+
+def _can_draw() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("rich") is not None
 
 
 class Display:

@@ -6,7 +6,8 @@ Nothing here reads a file or a clock, or prints.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from taskfarmer_mpi.common.values import Value
 
 QUIET = 30.0
 """A run that is shorter than this shows no line [s]."""
@@ -20,8 +21,7 @@ RATE_MEMORY = 60.0
 """The rate is that of the last so many seconds, or of the last half of the run if that is longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Value):
     """Where the tasks of a work directory are at one moment."""
 
     total: int

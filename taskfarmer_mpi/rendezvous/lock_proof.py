@@ -5,11 +5,11 @@ On a file system where locks hold on one node only (and say nothing), a task cou
 
 from __future__ import annotations
 
-import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.exchange import collect
@@ -17,7 +17,7 @@ from taskfarmer_mpi.rendezvous.patience import Patience
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 PROBE_ROUND = 1.0
 """How long the lock is held for one round of the proof [s]: PyTaskFarmer gives up after 10 s."""
@@ -26,8 +26,7 @@ PROBE_PAUSE = 0.5
 """Time for others between two rounds [s]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Value):
     """How a rank fared with the lock that rank 0 holds."""
 
     host: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import signal
@@ -12,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.signals import STOP_SIGNALS
 from taskfarmer_mpi.errors import is_shortage
 from taskfarmer_mpi.rendezvous.communicator import Message, MissingRankError, MpiError, StoppedError
@@ -19,7 +19,7 @@ from taskfarmer_mpi.rendezvous.frames import Frames
 from taskfarmer_mpi.rendezvous.mpi_process import run_mpi
 from taskfarmer_mpi.rendezvous.patience import STOP_PATIENCE, Hurry, Patience, never
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 LEAVE_LIMIT = 10.0
 """How long ranks wait for each other at the end of MPI [s]."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.rendezvous.launcher import SRUN, is_pmix_only, launcher_of
 
 
@@ -53,8 +53,7 @@ def load_mpi() -> Any:
     return MPI
 
 
-@dataclass(frozen=True, slots=True)
-class MpiDescription:
+class MpiDescription(Value):
     """Which MPI there is."""
 
     mpi4py: str

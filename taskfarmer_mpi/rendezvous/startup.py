@@ -5,26 +5,24 @@ Rank 0 has prepared the work directory before it asks.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.rendezvous.communicator import PATIENCE, Comm
 from taskfarmer_mpi.rendezvous.exchange import clock_offset, collect, words_of_rank_0
-from taskfarmer_mpi.rendezvous.lock_proof import probe_lock, prove_exclusion
 from taskfarmer_mpi.rendezvous.patience import Hurry, Patience, never
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Value):
     """What a rank tells rank 0 when it comes up."""
 
     farmer: str
@@ -33,8 +31,7 @@ class Hello:
     """The CPUs that it may use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(Value):
     """What a rank needs to know before it begins."""
 
     farmers: dict[int, str]
@@ -43,9 +40,9 @@ class Orders:
     """How many slots each rank has if it is not told a number: its part of the CPUs that it may use."""
     job_end: float | None = None
     """When the batch job ends [s since the epoch, by rank 0's clock]; None if that is not known."""
-    hosts: dict[int, str] = field(default_factory=dict)
+    hosts: dict[int, str] = {}
     """Name of the node of each rank that came up."""
-    cpus: dict[str, int] = field(default_factory=dict)
+    cpus: dict[str, int] = {}
     """How many CPUs the ranks of each node may use together."""
 
     def slots_before(self, rank: int, slots: int | None) -> int:
@@ -81,8 +78,7 @@ class Orders:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """How long a rank waits for others."""
 
     lock: float
@@ -143,7 +139,7 @@ def lead_startup(
     for rank in others:
         comm.send(rank, "plan", plan)
     collect(comm, "ready", others, limits.patience())
-    prove_exclusion(comm, lock, others, limits.lock)
+    _prove_exclusion(comm, lock, others, limits.lock)
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
     cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
@@ -152,6 +148,13 @@ def lead_startup(
     for rank in others:
         comm.send(rank, "go", orders)
     return orders
+
+
+def _prove_exclusion(comm: Comm, lock: WorkLock, ranks: set[int], lock_patience: float) -> None:
+    if ranks:
+        from taskfarmer_mpi.rendezvous.lock_proof import prove_exclusion
+
+        prove_exclusion(comm, lock, ranks, lock_patience)
 
 
 def _name(ranks: list[int]) -> str:
@@ -215,5 +218,7 @@ def follow_startup(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], p
                 error = str(trouble)
             comm.send(0, "ready")
         elif kind == "probe":
+            from taskfarmer_mpi.rendezvous.lock_proof import probe_lock
+
             comm.send(0, "probed", probe_lock(own.host, content, lock, error))
     raise AssertionError("unreachable: rank 0's words end with an exception")

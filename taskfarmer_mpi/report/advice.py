@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import median
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of, say_duration
 
 SHORT = 0.1
@@ -21,8 +21,7 @@ _SLOTS_TRIED = 2**16
 _TASKS_TRIED = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(Value):
     """The end of a farm: from when less than half of the slots are busy, for good."""
 
     length: float
@@ -38,8 +37,7 @@ class Tail:
         return self.length * max(self.slots - self.busy, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Value):
     """What is known of the last session of a farm."""
 
     is_done: bool
@@ -66,8 +64,7 @@ class Facts:
     """Slot time of runs that were cut short by a shutdown or the death of a farmer [s]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Value):
     """A sentence, and which part of the slot time it is about."""
 
     share: float

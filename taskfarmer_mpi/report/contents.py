@@ -7,9 +7,9 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from taskfarmer_mpi.common.causes import Cause, describe_cause
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.failures import Failure, tell_failure
 from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watcher, read_last_runs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
@@ -26,8 +26,7 @@ LOG_LINES = 12
 """How many lines of their logs."""
 
 
-@dataclass(frozen=True, slots=True)
-class LongTask:
+class LongTask(Value):
     """One of the longest tasks."""
 
     task: int
@@ -44,8 +43,7 @@ class LongTask:
     """[KiB]; 0 if it is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class FarmerLine:
+class FarmerLine(Value):
     """One farmer."""
 
     history: FarmerHistory
@@ -67,8 +65,7 @@ class FarmerLine:
         return min(self.busy_time / offered, 1.0) if offered else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """Everything that the page shows, as numbers and foreign text."""
 
     workdir: Workdir

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import say_duration
 
 WIDTH = 1000
@@ -23,8 +23,7 @@ _STEPS = tuple(
 """Distances of marks that are easy to read [s]."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Value):
     """A mark on an axis."""
 
     place: float
@@ -32,8 +31,7 @@ class Tick:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Value):
     """A rectangle on a plane."""
 
     x: float

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of, make_printable, say_duration, shorten
 from taskfarmer_mpi.report.contents import Report
 from taskfarmer_mpi.report.figures import HEIGHT, WIDTH, Bar, draw_area
@@ -19,8 +19,7 @@ _LANE = 10.0
 _TITLE = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Value):
     """Busy slots of all farmers over time, as paths."""
 
     top: str
@@ -29,8 +28,7 @@ class Overview:
     failed: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value):
     """One farmer, or some where there are many."""
 
     label: str
@@ -41,15 +39,14 @@ class Row:
     height: int
     """Height on the page [pixels]."""
     lives: list[Bar]
-    bars: list[Bar] = field(default_factory=list)
+    bars: list[Bar] = []
     """The runs one by one, or none."""
     busy: str = ""
     """Path of the area of busy slots, where the runs are many."""
     failed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Value):
     """All rows."""
 
     rows: list[Row]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of, make_printable, say_duration, say_memory, say_rate, shorten
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.failures import Failure
@@ -38,8 +38,7 @@ _QUANTILES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Value):
     """A value with its name, and perhaps a note."""
 
     label: str
@@ -47,8 +46,7 @@ class Item:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Value):
     """A part of a bar."""
 
     kind: str

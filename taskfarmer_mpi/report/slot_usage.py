@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from itertools import accumulate
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.runs import Attempt, Outcome
 from taskfarmer_mpi.report.time_axis import Axis
 
@@ -38,8 +38,7 @@ class Coverage:
         return [part + whole for part, whole in zip(self._parts[:BINS], accumulate(self._steps[:BINS]), strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(Value):
     """One run in its slot."""
 
     farmer: int

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from taskfarmer_mpi.common.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Value):
     """A time without a gap in which at least one farmer lived."""
 
     begin: float

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.history.failed_runs import group_failures, read_failed_runs
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.run.summary import TraceState, Work, summarize
 from taskfarmer_mpi.trace.timeline import merge_timeline
@@ -21,7 +20,11 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal_reading import all_journals, read_last_records, read_records
 from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX
 
-log = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.history.failed_runs import FailureGroup
+
+log = Log(__name__)
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_LEFT = 0, 1, 2, 75
 """All finished; some failed; a user's mistake; work is left, run it again."""
@@ -30,8 +33,7 @@ QUICK_MERGE = 16 * 1024 * 1024
 """Journals up to this size [bytes] are merged also when the farm was told to stop and has little time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Value):
     """How a rank's work ended."""
 
     code: int
@@ -67,7 +69,7 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
     trace = _merge_as_last(farm, patience, coordinator.ranks.life_paths.values(), is_in_haste=farmer.stop_reason is not None)
     lines = summarize(
         census=census,
-        groups=group_failures(farm.workdir, census.failed, read_failed_runs(farm.workdir, census.failed)),
+        groups=_group_failures(farm, census.failed),
         work=_work(farm, farmer, coordinator, time.monotonic() - born),
         workdir=farm.workdir,
         stop_reason=farmer.stop_reason or farmer.drain_reason,
@@ -82,6 +84,14 @@ def leave(farmer: Farmer, farm: Farm) -> None:
         farmer.leave()
     except (FarmError, OSError) as error:
         log.error("%s", describe(error, farm.workdir.path))
+
+
+def _group_failures(farm: Farm, failed: list[int]) -> list[FailureGroup]:
+    if not failed:
+        return []
+    from taskfarmer_mpi.history.failed_runs import group_failures, read_failed_runs
+
+    return group_failures(farm.workdir, failed, read_failed_runs(farm.workdir, failed))
 
 
 def _exit_code(census: Census, farmer: Farmer, coordinator: Coordinator) -> int:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Protocol
 
 from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.signals import SignalReceiver
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.job.board import Board, NoChannel, board_path, remove_board
+from taskfarmer_mpi.job.channel import NoChannel
 from taskfarmer_mpi.job.coordination import Coordinator
-from taskfarmer_mpi.job.early_leave import plan_early_leave
 from taskfarmer_mpi.job.job_end import Clocks, JobEnd
 from taskfarmer_mpi.job.leader_duties import LeaderDuties
 from taskfarmer_mpi.job.walltime import plan_question
@@ -29,10 +26,25 @@ from taskfarmer_mpi.rendezvous.launcher import launched_size
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job, leave
 from taskfarmer_mpi.run.start import Options, Start
+from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
 
-log = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from taskfarmer_mpi.job.channel import Channel
+
+    class Watcher(Protocol):
+        """What looks on while a farmer works."""
+
+        def step(self, coordinator: Coordinator) -> None:
+            """Do what can be done now, without waiting for anything."""
+            ...
+
+
+log = Log(__name__)
 
 
 def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Mapping[str, str]) -> Ending:
@@ -57,7 +69,7 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         If only this rank cannot.
     """
     born = time.monotonic()
-    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{os.urandom(3).hex()}"
     try:
         start, orders, offset = _come_to_start(options, comm, environ, name, receiver)
     except DismissedError:
@@ -79,8 +91,7 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
-    if len(orders.farmers) > 1 and coordinator.ranks.is_last():
-        remove_board(board_path(start.farm.workdir, orders.farmers))
+    _remove_board(start.farm, orders, coordinator)
     return ending
 
 
@@ -89,6 +100,13 @@ def _end(start: Start, farmer: Farmer, coordinator: Coordinator, born: float) ->
         return end_job(start.farm, farmer, coordinator, start.options.lock_patience, born)
     leave(farmer, start.farm)
     return Ending(coordinator.end or 0, [])
+
+
+def _remove_board(farm: Farm, orders: Orders, coordinator: Coordinator) -> None:
+    if len(orders.farmers) > 1 and coordinator.ranks.is_last():
+        from taskfarmer_mpi.job.board import board_path, remove_board
+
+        remove_board(board_path(farm.workdir, orders.farmers))
 
 
 def _come_to_start(
@@ -115,20 +133,25 @@ def _come_to_start(
 
 def _make_coordinator(start: Start, farmer: Farmer, orders: Orders, environ: Mapping[str, str]) -> Coordinator:
     options = start.options
-    is_alone = len(orders.farmers) == 1
+    channel: Channel = NoChannel()
+    if len(orders.farmers) > 1:
+        from taskfarmer_mpi.job.board import Board, board_path
+
+        channel = Board(board_path(start.farm.workdir, orders.farmers), start.rank)
     coordinator = Coordinator(
-        channel=NoChannel() if is_alone else Board(board_path(start.farm.workdir, orders.farmers), start.rank),
+        channel=channel,
         farmer=farmer,
         duties=LeaderDuties(start.farm, farmer, options.lock_patience, start.watch()),
         life_paths={rank: start.lock.life_path(other, "alive") for rank, other in orders.farmers.items()},
     )
     if options.leave_early is not None:
+        from taskfarmer_mpi.job.early_leave import plan_early_leave
+
         coordinator.early_leave = plan_early_leave(coordinator.ranks, options.leave_early, orders.hosts, environ)
     return coordinator
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimit:
+class TimeLimit(Value):
     """When a farmer must stop."""
 
     timeout: float
@@ -156,14 +179,6 @@ def _time_limit(options: Options, orders: Orders, offset: float, born: float, en
     askers = launched_size(environ) if len(orders.farmers) == 1 else 1
     job = JobEnd(orders.job_end, plan_question(environ), grace=options.grace, askers=askers, clocks=Clocks(offset=offset))
     return TimeLimit(timeout, job)
-
-
-class Watcher(Protocol):
-    """What looks on while a farmer works."""
-
-    def step(self, coordinator: Coordinator) -> None:
-        """Do what can be done now, without waiting for anything."""
-        ...
 
 
 def _work(

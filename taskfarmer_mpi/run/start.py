@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.pool import Pool
-from taskfarmer_mpi.job.board import make_board, remove_dead_boards
 from taskfarmer_mpi.job.walltime import job_end
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous import startup
@@ -45,11 +44,10 @@ from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 if TYPE_CHECKING:
     from taskfarmer_mpi.monitors.dispatch import Dispatcher
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value):
     """What the user asked for."""
 
     request: Request
@@ -117,7 +115,7 @@ class Start:
         self._prepare_workdir()
         self._warn_of_background()
         self._recovery = recover(self.farm, (), options.lock_patience)
-        remove_dead_boards(self.farm.workdir, self.lock)
+        self._remove_dead_boards()
         if options.reclaim:
             reclaimed = reclaim(self.farm, options.lock_patience)
             log.info("%d tasks in nobody's hands are back on the list", len(reclaimed))
@@ -129,8 +127,16 @@ class Start:
         )
         return orders, 0.0
 
+    def _remove_dead_boards(self) -> None:
+        if self.farm.workdir.jobs.exists():  # there were jobs of several ranks
+            from taskfarmer_mpi.job.board import remove_dead_boards
+
+            remove_dead_boards(self.farm.workdir, self.lock)
+
     def _make_board(self, farmers: dict[int, str]) -> None:
         if len(farmers) > 1:
+            from taskfarmer_mpi.job.board import make_board
+
             make_board(self.farm.workdir, farmers)
 
     def _agree(self, plan: Plan, here: str) -> Plan:

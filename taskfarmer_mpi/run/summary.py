@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of
 from taskfarmer_mpi.farmer.tally import Tally
-from taskfarmer_mpi.history.failed_runs import FailureGroup
 from taskfarmer_mpi.upkeep.census import Census
 from taskfarmer_mpi.upkeep.recovery import Recovery
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.history.failed_runs import FailureGroup
 
 SHOWN = 10
 """How many task IDs a list of them shows."""
@@ -32,8 +34,7 @@ class TraceState(Enum):
     MISSING = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Value):
     """What the farmers of a job did."""
 
     tallies: list[Tally]
@@ -137,6 +138,8 @@ def _where(group: FailureGroup) -> str:
 
 
 def _quote(workdir: Workdir) -> str:
+    import shlex
+
     return shlex.quote(str(workdir.path))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -52,13 +51,16 @@ def find_former_modules() -> None:
         sys.meta_path.append(_FINDER)
 
 
-class _Former(MetaPathFinder, Loader):
+class _Former:
     """Finds a module under a former name: it has the attributes of today's."""
 
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in _FORMER else None
+        return ModuleSpec(fullname, self) if fullname in _FORMER else None  # type: ignore[arg-type]
+
+    def create_module(self, _spec: ModuleSpec) -> None:
+        """Have Python make an empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
         today = importlib.import_module(_FORMER[module.__name__])

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.runners import pytaskfarmer_task
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, build, check_options, load_class
 from taskfarmer_mpi.runners.shell import Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler, Lines
@@ -67,6 +66,8 @@ class ForeignRunner:
     """A runner that was written for PyTaskFarmer: it runs a task itself, and so each of its tasks gets a process for it."""
 
     def __init__(self, definition: Definition) -> None:
+        from taskfarmer_mpi.runners import pytaskfarmer_task
+
         self._argv = [
             sys.executable,
             "-P",

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import configparser
 import importlib
-import inspect
-import logging
 import os
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from taskfarmer_mpi.common.log import Log, output
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import OptionError, UserError
 from taskfarmer_mpi.runners.class_paths import current_path, find_former_modules
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Kind(NamedTuple):
@@ -59,14 +58,13 @@ HANDLER = Kind(
 MONITOR = Kind("monitor", "Monitor", "monitors.d", {}, (("handle",),))
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Value):
     """What a name stands for."""
 
     name: str
     class_path: str
     """Package, module and class, with dots between them."""
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = {}
     source: str = ""
     """The file that it is from; empty if it is built in."""
 
@@ -143,8 +141,7 @@ def _read_files(kind: Kind) -> tuple[list[_IniFile], list[UserError]]:
     return files, broken
 
 
-@dataclass(frozen=True, slots=True)
-class _IniFile:
+class _IniFile(Value):
     """What an INI file says, and who could have written it."""
 
     path: Path
@@ -233,7 +230,8 @@ def load_class(kind: Kind, definition: Definition) -> type[Any]:
         found = getattr(importlib.import_module(module), name, None)
     except (Exception, SystemExit) as error:
         raise UserError(f"{place}: cannot import {module}: {_one_line(error)}") from error
-    if not inspect.isclass(found):
+    output.pass_to_logging()
+    if not isinstance(found, type):
         raise UserError(f"{place}: module {module} has no class {name}")
     if not any(all(callable(getattr(found, method, None)) for method in methods) for methods in kind.methods):
         wanted = " or ".join(" and ".join(methods) for methods in kind.methods)
@@ -258,6 +256,8 @@ def check_options(cls: type[Any], definition: Definition, given: int = 0) -> Non
     UserError
         If an option is unknown or missing.
     """
+    import inspect
+
     parameters = list(inspect.signature(cls).parameters.values())[given:]
     named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes = f"{cls.__name__} takes {', '.join(named) or 'no options'}"
@@ -278,7 +278,8 @@ def build(cls: type[Any], definition: Definition, *arguments: object) -> Any:
     UserError
         If its options are not those of the class, or it cannot be made.
     """
-    check_options(cls, definition, len(arguments))
+    if definition.source or definition.options:
+        check_options(cls, definition, len(arguments))
     try:
         return cls(*arguments, **definition.options)
     except OptionError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -142,6 +141,8 @@ class ProgramFinder:
         """Return the path of a program, or None."""
         path = self._found.get(word)
         if path is None:
+            import shutil
+
             path = shutil.which(word)
             if path is not None:
                 self._found[word] = path

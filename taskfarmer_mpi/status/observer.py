@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from operator import attrgetter, itemgetter
 
 from taskfarmer_mpi.common.causes import cause_of
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.failures import Failure, last_failed, tell_failure
 from taskfarmer_mpi.history.journal_summary import JournalSummary

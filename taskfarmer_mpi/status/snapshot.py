@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.failures import Failure
 
 FORMAT = 1
 """Version of the form of `Status` as JSON; see docs/monitoring.md."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Value):
     """How many tasks are where; they add up to `total`."""
 
     total: int
@@ -25,8 +23,7 @@ class Counts:
     """In nobody's hands: a PyTaskFarmer has them, or had them when it died."""
 
 
-@dataclass(frozen=True, slots=True)
-class FarmerStatus:
+class FarmerStatus(Value):
     """One farmer."""
 
     farmer: str
@@ -56,8 +53,7 @@ class FarmerStatus:
     """Why it takes no more tasks, if they fail on its node only."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunningTask:
+class RunningTask(Value):
     """A task that runs now."""
 
     task: int
@@ -70,8 +66,7 @@ class RunningTask:
     command: str
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Value):
     """A farm at one moment; its fields are those of ``status --json``."""
 
     format: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +57,8 @@ def _is_background(line: bytes) -> bool:
     found = _BACKGROUND.search(line)
     if found is None or b"#" not in line[: found.start()]:
         return found is not None
+    import shlex
+
     words = shlex.shlex(line.decode("utf-8", "surrogateescape"), posix=True, punctuation_chars=True)
     try:
         return "&" in words  # else it is in a comment, or quoted
@@ -73,6 +74,8 @@ def _has_open_quote(line: bytes) -> bool:
     if (b"'" not in line and b'"' not in line) or b"$'" in line or b"<<" in line:
         return False
     try:
+        import shlex
+
         shlex.split(line.decode("utf-8", "surrogateescape"), comments=True)
     except ValueError as error:
         return "quotation" in str(error)

@@ -6,14 +6,13 @@ meanwhile, and the counters of a few thousand points, are all that is written un
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.pytaskfarmer_events import Snapshot
 from taskfarmer_mpi.trace.builder import Texts, Trace
@@ -28,8 +27,7 @@ _COMPRESSION = 4
 """Higher levels take much longer and save little."""
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Value):
     """What came of a merge."""
 
     path: Path
@@ -168,6 +166,8 @@ def write_trace(
     OSError
         If it cannot be written.
     """
+    import gzip
+
     trace = Trace(workdir, texts)
     with path.open("wb") as raw, gzip.GzipFile("", "wb", _COMPRESSION, raw, 0.0) if is_gzip else nullcontext(raw) as file:
         writer = _Writer(file.write)

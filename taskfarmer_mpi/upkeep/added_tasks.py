@@ -6,12 +6,12 @@ that was cut short, and can be put on its stack without asking anybody.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import LockBusyError, UserError
 from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.tasklists.task import Task
@@ -21,7 +21,7 @@ from taskfarmer_mpi.workdir.files import open_file, read_file
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import Recorded, append_lines, give_back_tasks, ids_in
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 SETTLE_TIME = 1.0
 """How long a tasklist must stay as it is before its new lines are read [s]: somebody may be writing it."""

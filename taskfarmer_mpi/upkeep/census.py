@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import read_file
@@ -19,8 +19,7 @@ PLAIN_PATIENCE = 2.0
 _TO_DO, _FINISHED, _FAILED, _HELD = range(1, 5)
 
 
-@dataclass(frozen=True, slots=True)
-class Census:
+class Census(Value):
     """Counts of tasks by where they are, and the IDs that a user wants to see."""
 
     total: int
@@ -29,7 +28,7 @@ class Census:
     to_do: int
     held: int
     """Tasks in the hands of farmers of ours, by their journals."""
-    lost: list[int] = field(default_factory=list)
+    lost: list[int] = []
     """Tasks in nobody's hands, as far as the files tell: a plain PyTaskFarmer has them, or had them when it died."""
 
 

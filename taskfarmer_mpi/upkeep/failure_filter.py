@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.failed_runs import FailedRun, read_failed_runs
 from taskfarmer_mpi.history.failures import read_log
@@ -16,8 +16,7 @@ LOG_LINES = 20
 _WIDTH = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class FailureFilter:
+class FailureFilter(Value):
     """What a failed task must be like; everything that is given must be true."""
 
     hosts: frozenset[str] = frozenset()

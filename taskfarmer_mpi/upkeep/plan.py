@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from taskfarmer_mpi.common.defaults import SLOTS
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """What the user said about it; None where he said nothing."""
 
     tasklist: Path | None = None
@@ -27,8 +26,7 @@ class Request:
     """Where the tasks are to run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """What all ranks of a job have in common."""
 
     tasklist: str

@@ -6,13 +6,13 @@ All checks come before the first change. Files are read under the lock and exami
 from __future__ import annotations
 
 import io
-import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.upkeep.added_tasks import ForgottenTasks, add_all_appended
 from taskfarmer_mpi.upkeep.lock_choice import living_farmers
@@ -23,7 +23,7 @@ from taskfarmer_mpi.workdir.journal_reading import held_tasks
 from taskfarmer_mpi.workdir.lists import split_line
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _REMEDY = "put it back as it was, or begin anew with another --workdir"
 
@@ -97,8 +97,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         return farm
 
 
-@dataclass(frozen=True, slots=True)
-class _Lists:
+class _Lists(Value):
     """The files of a work directory at one moment."""
 
     config: bytes | None
@@ -119,8 +118,7 @@ class _Lists:
         return cls(*cls.read_run(workdir), *map(read_file, paths))
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
+class _Checked(Value):
     recorded: bytearray
     """A flag for each task whose outcome is recorded."""
     seen: bytearray

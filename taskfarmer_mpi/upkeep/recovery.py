@@ -8,13 +8,13 @@ die at any point and be done again: it looks up first what the lists and the oth
 from __future__ import annotations
 
 import io
-import logging
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.lives.guardian import Owner, find_processes
 from taskfarmer_mpi.lives.life_locks import LifeLock
@@ -26,11 +26,10 @@ from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, 
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
 from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Value):
     """What a look at the other farmers of a work directory brought."""
 
     farmers: int = 0
@@ -39,16 +38,15 @@ class Recovery:
     """Tasks that are back in `toprocess`."""
     unknown: int = 0
     """Dead farmers whose journals name tasks that this work directory does not have."""
-    waiting: list[str] = field(default_factory=list)
+    waiting: list[str] = []
     """Dead farmers some of whose tasks still run, and why nothing can be done yet."""
-    begin: float = field(default=0.0, compare=False)
+    begin: float = 0.0
     """[s since the epoch]"""
-    end: float = field(default=0.0, compare=False)
+    end: float = 0.0
     """[s since the epoch]"""
 
 
-@dataclass(slots=True)
-class _Dead:
+class _Dead(Value):
     reader: JournalReader
     locks: list[LifeLock]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -80,7 +79,7 @@ def hands(workdir: Workdir, lock: WorkLock) -> Iterator[Journal]:
 
     At the end nothing may be in its hands; then it is gone.
     """
-    name = f"ctl-{node_name()}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = f"ctl-{node_name()}-{os.getpid()}-{os.urandom(3).hex()}"
     mode = lock_mode(workdir.path)
     lives = [LifeLock.create(lock.life_path(name, what), mode) for what in ("alive", "tasks")]
     identity = Identity(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.workdir.journal_reading import open_journals, read_last_records, read_records
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
@@ -21,8 +20,7 @@ _SILENCE = 150.0
 """How much longer than this farmer another one may have written nothing [s]: a living one writes every minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Value):
     """How farmers on other nodes fare with the same list."""
 
     is_anyone_there: bool
@@ -84,6 +82,8 @@ class Neighbours:
         return Comparison(is_anyone_there, has_same_failures, success_on)
 
     def _on_other_nodes(self) -> Iterator[tuple[Path, Identity]]:
+        import random
+
         with suppress(OSError):
             oldest = self._own.stat().st_mtime - _SILENCE
             paths = open_journals(self._own.parent)

@@ -12,8 +12,8 @@ What is done is out of the farmer's hands at once, so a visit that a shortage cu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FencedError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
@@ -29,8 +29,7 @@ from taskfarmer_mpi.workdir.lists import (
 from taskfarmer_mpi.workdir.stack import open_stack
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Value):
     """What a visit brought."""
 
     taken: list[Task]

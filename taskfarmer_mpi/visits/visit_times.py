@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import secrets
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, ShortageError, UserError, is_shortage
 from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.locks import REPORT, WorkLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _PAUSES = (0.001, 0.05)
 """Shortest and longest pause between two attempts at the lock [s]; it doubles."""
@@ -141,6 +141,6 @@ class LockWait:
 
     def next_pause(self) -> float:
         """Return how long to wait before the next attempt [s]."""
-        pause = self._pause * (0.5 + secrets.randbelow(1000) / 1000)
+        pause = self._pause * (0.5 + os.urandom(1)[0] / 255)
         self._pause = min(2 * self._pause, _PAUSES[1])
         return pause

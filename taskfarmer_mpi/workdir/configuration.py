@@ -5,9 +5,9 @@ from __future__ import annotations
 import configparser
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.class_paths import current_path
 from taskfarmer_mpi.runners.registry import Definition
@@ -16,8 +16,7 @@ from taskfarmer_mpi.workdir.files import Workdir, read_file
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Value):
     """What the first farmer of a work directory was told."""
 
     tasklist: str

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.workdir.catalog import Catalog
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 
-@dataclass(frozen=True, slots=True)
-class Farm:
+class Farm(Value):
     """A tasklist and the work directory where it is worked on."""
 
     workdir: Workdir

@@ -5,10 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import pwd
-import secrets
-import shlex
-import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +19,8 @@ _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _user_name(number: int) -> str:
+    import pwd
+
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -31,7 +29,7 @@ def _user_name(number: int) -> str:
 
 def node_name() -> str:
     """Return the name of this node as the scheduler calls it, else as it calls itself, fit for the name of a file."""
-    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname().split(".")[0]
+    name = os.environ.get("SLURMD_NODENAME") or os.uname().nodename.split(".")[0]
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name) or "unnamed"
 
 
@@ -118,7 +116,7 @@ def replace_file(path: Path, data: bytes) -> None:
 @contextmanager
 def temporary_file(path: Path, *, is_shared: bool = True) -> Iterator[tuple[int, Path]]:
     """Open a new file beside `path`, for the group as `share` has it; it is gone at the end unless it was renamed."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         if is_shared:
@@ -206,6 +204,8 @@ class Workdir:
         for path in (self.logs, self.farmers, *files):
             if os.access(path, os.R_OK | os.W_OK, effective_ids=True) or not os.access(path, os.F_OK):
                 continue
+            import shlex
+
             owner = path.stat().st_uid
             raise UserError(
                 f"{path}: cannot read and write it: it belongs to user {_user_name(owner)}, who can let the group of the"

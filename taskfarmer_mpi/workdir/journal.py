@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
 from taskfarmer_mpi.workdir.files import lock_for_writing, open_file, share, write_all
@@ -24,7 +24,7 @@ class Journal:
         share(self._fd, folder)
         lock_for_writing(self._fd)
         self._pending: list[bytes] = []
-        self.note("farmer", format=FORMAT, **asdict(identity))
+        self.note("farmer", format=FORMAT, **as_dict(identity))
         self.sync()
         self.path = self.path.rename(self.path.with_suffix(OPEN_SUFFIX))  # never seen without its first line
 

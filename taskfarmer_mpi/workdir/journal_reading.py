@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,17 +36,17 @@ def all_journals(folder: Path) -> list[Path]:
     return [journals[name] for name in sorted(journals)]  # names begin with the time of birth
 
 
-@dataclass(slots=True)
 class JournalState:
     """What a journal says about the tasks in its farmer's hands."""
 
-    identity: Identity
-    held: set[int] = field(default_factory=set)
-    """Taken, not ended, not given back."""
-    ended: dict[int, int] = field(default_factory=dict)
-    """Return code by task, of runs whose outcome may not be in `finished` or `failed` yet."""
-    suspect: set[int] = field(default_factory=set)
-    """Tasks that the last record takes: the farmer may have died before `toprocess` lost them."""
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.held: set[int] = set()
+        """Taken, not ended, not given back."""
+        self.ended: dict[int, int] = {}
+        """Return code by task, of runs whose outcome may not be in `finished` or `failed` yet."""
+        self.suspect: set[int] = set()
+        """Tasks that the last record takes: the farmer may have died before `toprocess` lost them."""
 
     def apply(self, record: Record) -> None:
         """Take one record into account."""

@@ -27,10 +27,10 @@ leave      the farmer left by itself
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError
 
 FORMAT = 1
@@ -42,8 +42,7 @@ Record = dict[str, Any]
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Value):
     """Who a farmer is; the first line of its journal."""
 
     farmer: str
@@ -94,8 +93,8 @@ def read_identity(record: Record, path: Path) -> Identity:
     """
     if record.get("ev") != "farmer" or record.get("format") != FORMAT:
         raise FarmError(f"{path}: not a journal of format {FORMAT}: written by a newer version?")
-    wanted = {"t": "float", **{member.name: str(member.type) for member in fields(Identity)}}
+    wanted = {"t": "float", **Identity.__annotations__}
     for name, kind in wanted.items():
         if not isinstance(record.get(name), _KINDS.get(kind, (object,))):
             raise FarmError(f"{path}: the journal's first line is damaged: {name!r} is no {kind}")
-    return Identity(**{member.name: record[member.name] for member in fields(Identity)})
+    return Identity(**{name: record[name] for name in Identity.__annotations__})

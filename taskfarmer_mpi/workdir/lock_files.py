@@ -1,14 +1,16 @@
-"""Where the lock files of a work directory are, by the environment, as PyTaskFarmer has it."""
+"""The lock files of a work directory: where they are, by the environment, as PyTaskFarmer has it, and how one is held."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import fcntl
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.files import Workdir, open_file
 
 LOCK_VARIABLES = ("SCRATCH", "TMP", "TMPDIR")
 """Where PyTaskFarmer 0.1.0 looks for a directory for its lock, in this order; its documentation names the first only."""
@@ -26,12 +28,14 @@ def lock_paths(workdir: Workdir, environ: Mapping[str, str]) -> list[Path]:
         If ``SCRATCH`` is set and is no directory.
     """
     _check_scratch(environ)
-    name = hashlib.md5(os.fsencode(workdir.path), usedforsecurity=False).hexdigest() + "_lock"
     variable = next((variable for variable in LOCK_VARIABLES if variable in environ), None)
-    if variable == "SCRATCH":
-        return [Path(os.path.abspath(environ[variable])) / name]
     if variable is None:
         return [workdir.path / "lock"]
+    import hashlib
+
+    name = hashlib.md5(os.fsencode(workdir.path), usedforsecurity=False).hexdigest() + "_lock"
+    if variable == "SCRATCH":
+        return [Path(os.path.abspath(environ[variable])) / name]
     folder = Path(os.path.abspath(environ[variable] or "/"))
     return [workdir.path / "lock", *([folder / name] if folder.is_dir() else [])]
 
@@ -48,3 +52,96 @@ def _check_scratch(environ: Mapping[str, str]) -> None:
     if folder is not None and not os.path.isdir(folder):
         reason = "it is empty" if not folder else "not a directory" if os.path.exists(folder) else "no such directory"
         raise UserError(f"SCRATCH={folder}: {reason}: the lock file belongs there; set SCRATCH to a directory, or unset it")
+
+
+class LockFile:
+    """A file that one process holds at a time, by an exclusive `flock`, which the kernel gives back when its holder dies.
+
+    PyTaskFarmer does the same, and so does filelock. The file stays where it is: if it was removed, two processes could
+    hold locks on two files of the same name.
+    """
+
+    def __init__(self, path: Path, mode: int) -> None:
+        """Prepare a lock; nothing is opened yet.
+
+        Parameters
+        ----------
+        path
+            The file; it is made if it is missing.
+        mode
+            Its mode if it is made.
+        """
+        self.path = path
+        self._mode = mode
+        self.fd: int | None = None
+        """Its descriptor while it is held."""
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it; return whether it is held now.
+
+        Raises
+        ------
+        OSError
+            If the file or its file system does not allow it, or others could put another file in its place.
+        """
+        fd = self._open()
+        if fd is None:
+            return False
+        try:
+            if _try_flock(fd) and self._is_safe(fd):
+                self.fd = fd
+        finally:
+            if self.fd is None:
+                os.close(fd)
+        return self.fd is not None
+
+    def _open(self) -> int | None:
+        """Open the file, or make it; None if others make, remove or lease it this moment."""
+        try:
+            return open_file(self.path, os.O_RDWR | os.O_NONBLOCK)
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            return None
+        try:
+            fd = open_file(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CREAT | os.O_EXCL, self._mode)
+        except FileExistsError:
+            return None
+        os.fchmod(fd, self._mode)  # whatever the umask
+        return fd
+
+    def _is_safe(self, fd: int) -> bool:
+        """Whether the file that is locked is still there.
+
+        Raises
+        ------
+        PermissionError
+            If another user planted it there: its holder writes to it, and its owner can replace it.
+        """
+        file, folder = os.fstat(fd), self.path.parent.stat()
+        me = os.geteuid()
+        is_open_to_others = folder.st_uid not in (me, 0) or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if file.st_nlink > 1 and is_open_to_others:
+            raise PermissionError(errno.EACCES, "it has another name, and others can write to its directory", str(self.path))
+        if folder.st_mode & stat.S_ISVTX and file.st_uid not in (me, folder.st_uid):
+            raise PermissionError(errno.EACCES, f"it belongs to user {file.st_uid}, who could replace it", str(self.path))
+        return file.st_nlink > 0
+
+    def release(self) -> None:
+        """Give the lock back, if it is held."""
+        if self.fd is not None:
+            fd, self.fd = self.fd, None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # also if a child has the descriptor
+            finally:
+                os.close(fd)
+
+
+def _try_flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # some file systems say this of a lock that is held
+            return False
+        raise
+    return True

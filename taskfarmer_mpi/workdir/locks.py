@@ -1,28 +1,26 @@
 """The lock on a work directory, held for moments.
 
-It is an exclusive `flock` lock, which the kernel gives back when its holder dies. The only importer of filelock.
+It is that of one or two files (`lock_files`), with what a farmer does and asks while it waits for them or holds them.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from taskfarmer_mpi.common.filesystems import is_local
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.agreement import read_agreement
 from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file
+from taskfarmer_mpi.workdir.lock_files import LockFile
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 REPORT = 10.0
 """How long to wait for the lock before saying who holds it [s]; said again after twice the time, and so on."""
@@ -55,28 +53,15 @@ class WorkLock:
         """Whether there is no time to wait long, since the farmer was told to stop."""
         self.refused = paths[0]
         """The lock file that others held when the lock was last wanted."""
-        self._held: list[int] = []
-        """Descriptors of the lock files that are held."""
         self._can_be_lost: list[bool] | None = None
         """For each lock file, whether it is on a file system of several nodes; None as long as nobody asked."""
         mode = lock_mode(workdir.path)
-        self._locks = [
-            FileLock(
-                path,
-                timeout=0,
-                mode=mode,
-                thread_local=False,
-                fallback_to_soft=False,
-                preserve_lock_file=True,
-                on_acquired=self._sign,
-            )
-            for path in paths
-        ]
+        self._locks = [LockFile(path, mode) for path in paths]
 
     @property
     def is_held(self) -> bool:
         """Whether this object holds the lock."""
-        return self._locks[-1].is_locked
+        return self._locks[-1].fd is not None
 
     def life_path(self, farmer: str, what: str) -> Path:
         """Return the path of a lock of one farmer: beside the lock of all, where locks are known to work."""
@@ -90,25 +75,22 @@ class WorkLock:
         UserError
             If the file system or the lock file does not allow locks, or farmers agreed on another file.
         """
-        taken: list[FileLock] = []
         for lock in self._locks:
             try:
-                lock.acquire()
-            except Timeout:
-                self.refused = Path(lock.lock_file)
-                break
+                is_taken = lock.try_acquire()
             except OSError as error:
-                self._release(taken)
-                raise UserError(_lock_advice(Path(lock.lock_file), error)) from error
-            taken.append(lock)
-        if len(taken) < len(self._locks):
-            self._release(taken)
-            return False
+                self.release()
+                raise UserError(_lock_advice(lock.path, error)) from error
+            if not is_taken:
+                self.refused = lock.path
+                self.release()
+                return False
+            self._sign(lock)
         try:
             self.workdir.refresh()
             self._check_agreement()
         except (OSError, UserError):
-            self._release(taken)
+            self.release()
             raise
         return True
 
@@ -130,17 +112,18 @@ class WorkLock:
         """
         if self._can_be_lost is None:
             self._can_be_lost = [not is_local(path) for path in self.paths]
-        for path, fd, can_be_lost in zip(self.paths, self._held, self._can_be_lost, strict=True):
+        for lock, can_be_lost in zip(self._locks, self._can_be_lost, strict=True):
             try:
-                if can_be_lost:
-                    os.pwrite(fd, b"\n", os.fstat(fd).st_size)
-                    os.fsync(fd)
+                if can_be_lost and lock.fd is not None:
+                    os.pwrite(lock.fd, b"\n", os.fstat(lock.fd).st_size)
+                    os.fsync(lock.fd)
             except OSError as error:
-                raise FencedError(f"{path}: the lock was lost while it was held: {error.strerror}") from error
+                raise FencedError(f"{lock.path}: the lock was lost while it was held: {error.strerror}") from error
 
     def release(self) -> None:
         """Give the lock back."""
-        self._release(self._locks)
+        for lock in reversed(self._locks):
+            lock.release()
 
     @contextmanager
     def held(self, patience: float) -> Iterator[None]:
@@ -166,7 +149,7 @@ class WorkLock:
                 report *= 2
             if waited >= (min(patience, STOP_PATIENCE) if self.is_hurried() else patience):
                 raise LockBusyError(f"{self.refused}: no lock within {waited:.0f} s; {self.describe_holder()}")
-            time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
+            time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
             pause = min(2 * pause, 0.05)
         try:
             yield
@@ -185,17 +168,12 @@ class WorkLock:
                 return f"it is held by process {pid} on this node{_describe_state(pid)}"
         return "who holds it is not known: a farmer on another node, or a node that died and whose lease runs out"
 
-    def _sign(self, fd: int) -> None:
-        self._held.append(fd)
+    def _sign(self, lock: LockFile) -> None:
+        if lock.fd is None:
+            return
         with suppress(OSError):  # a full disk must not stop anybody from taking the lock
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{self._holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
-
-    def _release(self, locks: list[FileLock]) -> None:
-        self._held.clear()
-        for lock in reversed(locks):
-            if lock.is_locked:
-                lock.release()
+            os.ftruncate(lock.fd, 0)
+            os.pwrite(lock.fd, f"{self._holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
 
 
 def lock_mode(directory: Path) -> int:

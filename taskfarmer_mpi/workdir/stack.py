@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import read_file, replace_file
@@ -23,8 +23,7 @@ _SORTABLE = 1024 * 1024
 """A list up to this size [bytes] is put back in order where a plain farmer rewrote it: a matter of milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
+class Top(Value):
     """The tasks on top of a stack, and where the list ends without them."""
 
     tasks: list[Task]

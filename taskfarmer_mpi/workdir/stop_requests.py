@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.workdir.files import Workdir, read_file
 
@@ -17,8 +17,7 @@ LOOK_INTERVAL = 1.0
 """How often a job looks for a request [s]."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequest:
+class StopRequest(Value):
     """What a user wants."""
 
     farmers: frozenset[str]

@@ -74,7 +74,7 @@ def test_a_removed_current_directory_is_one_line(module: str, site: Site) -> Non
     assert "the current directory cannot be used" in line
 
 
-@pytest.mark.parametrize("missing", ["filelock", "taskfarmer_mpi.common.signals", "taskfarmer_mpi.run.rank"])
+@pytest.mark.parametrize("missing", ["fcntl", "taskfarmer_mpi.common.signals", "taskfarmer_mpi.run.rank"])
 def test_a_module_that_is_missing_is_one_line_and_not_the_code_of_failed_tasks(missing: str, site: Site) -> None:
     code = (
         f"import sys; sys.modules[{missing!r}] = None\n"

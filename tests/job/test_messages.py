@@ -40,8 +40,8 @@ def test_a_name_that_is_no_message_is_none(name: str) -> None:
 
 
 def test_a_report_comes_back_as_it_was() -> None:
-    report = Report(Tally(8, 120, 3, 95.125), takes_tasks=True)
-    assert parse_report(encode_report(report)) == report
+    report = encode_report(Report(Tally(8, 120, 3, 95.125), takes_tasks=True))
+    assert encode_report(parse_report(report)) == report
 
 
 @pytest.mark.parametrize("content", [[], [1, 2], "abcde", [1, 2, 3, "x", True], None])

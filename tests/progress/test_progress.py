@@ -19,6 +19,7 @@ import pytest
 from fakes import Clock, Hand, make_farm
 from helpers import BIN, ROOT, Site, settled, wait_for
 
+from taskfarmer_mpi.common.log import output
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.progress import counting
@@ -310,7 +311,7 @@ def test_a_bar_is_for_terminals(mode: str, stream: io.StringIO, term: str | None
 
 
 def test_without_rich_there_are_lines_and_a_bar_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskfarmer_mpi.progress.display.find_spec", lambda _name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert choose_display("auto", _Terminal(), {"TERM": "xterm"}) == "lines"
     with pytest.raises(UserError, match=r"--progress bar: the package rich is not installed: pip install"):
         choose_display("bar", _Terminal(), {"TERM": "xterm"})
@@ -483,7 +484,7 @@ def test_messages_appear_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     from taskfarmer_mpi.progress.bar import Bar
 
     stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(output)
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERM", "xterm")
@@ -497,7 +498,7 @@ def test_messages_appear_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "5/10 done, 1 failed, 2 running, 1.50/s, 0:00:03 left" in before[1]
     bar.close()
     assert _screen(stream.getvalue())[:2] == [message, ""]
-    assert handler.stream is stream
+    assert output.stream is None
 
 
 class _GoneTerminal(io.StringIO):

@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from fakes import Post, make_farm
 from helpers import Stopwatch
 
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
 from taskfarmer_mpi.rendezvous.patience import STOP_PATIENCE, Patience

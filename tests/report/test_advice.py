@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.report.advice import Facts, Tail, choose_advice, fewest_slots, find_tail, simulate
 
 GOOD = Facts(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import Hand, ids_in, make_farm, run
 from helpers import Site, settled
 
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.upkeep.failure_filter import FailureFilter
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal

@@ -1,5 +1,7 @@
 """Names and files of a work directory."""
 
+import os
+
 import pytest
 from helpers import Site, settled
 
@@ -23,7 +25,7 @@ def test_a_node_has_a_name_that_a_file_can_have(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_node_without_a_name_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURMD_NODENAME", raising=False)
-    monkeypatch.setattr("socket.gethostname", lambda: "")
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "6", "", "x86_64")))
     assert node_name() == "unnamed"
 
 

@@ -6,15 +6,18 @@ import errno
 import fcntl
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from helpers import MPIEXEC, Process, Site, Witness, settled, wait_for
 
-from taskfarmer_mpi.errors import FencedError
+from taskfarmer_mpi.errors import FencedError, LockBusyError
 from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.lock_files import LockFile
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 
@@ -229,3 +232,97 @@ def test_a_lock_of_one_node_is_confirmed_without_a_system_call(tmp_path: Path, m
         monkeypatch.setattr(os, "fsync", None)
         lock.confirm()
         lock.confirm()
+
+
+# -- what others do with the same file ---------------------------------------------------------------
+
+
+def _filelock(path: Path) -> FileLock:
+    return FileLock(path, fallback_to_soft=False, preserve_lock_file=True)
+
+
+def test_a_farmer_and_filelock_keep_each_other_out(tmp_path: Path) -> None:
+    lock = _lock(tmp_path)
+    other = _filelock(lock.paths[0])
+    for _ in range(2):  # also where the file is there already
+        with other:
+            assert not lock.try_acquire()
+        with lock.held(5.0), pytest.raises(Timeout):
+            other.acquire(timeout=0)
+        with other:
+            pass
+    with other, pytest.raises(LockBusyError, match="no lock within"), lock.held(0.1):
+        pass
+
+
+_COUNT = """\
+import sys
+from pathlib import Path
+{prepare}
+path = Path(sys.argv[1])
+for _ in range(200):
+    with lock:
+        path.write_text(str(int(path.read_text()) + 1))
+"""
+_OURS = """\
+import os
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.locks import WorkLock
+workdir = Workdir(os.path.dirname(sys.argv[2]))
+workdir.create()
+held = WorkLock(workdir, [Path(sys.argv[2])], "a test").held
+class lock:
+    def __enter__(self): self.block = held(60.0); self.block.__enter__()
+    def __exit__(self, *error): self.block.__exit__(*error)
+lock = lock()"""
+_THEIRS = """\
+from filelock import FileLock
+lock = FileLock(sys.argv[2], poll_interval=0.001, fallback_to_soft=False, preserve_lock_file=True)"""
+
+
+def test_processes_of_both_kinds_count_together_without_a_loss(site: Site) -> None:
+    number, lock = site.path / "number", site.path / "lock"
+    number.write_text("0")
+    codes = [_COUNT.format(prepare=prepare) for prepare in (_OURS, _THEIRS, _OURS, _THEIRS)]
+    counters = [site.start(sys.executable, "-c", code, str(number), str(lock)) for code in codes]
+    for counter in counters:
+        counter.succeed(60)
+    assert number.read_text() == "800"
+
+
+@pytest.mark.parametrize("what", ["another name", "another user's"])
+def test_a_lock_file_that_others_planted_is_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a directory that others can write to, they could replace it while it is held, or have a farmer write elsewhere."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    mine = folder / "mine"
+    mine.write_text("precious\n")
+    if what == "another name":
+        (folder / "lock").hardlink_to(mine)
+    else:
+        mine.rename(folder / "lock")
+        me = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+        monkeypatch.setattr(Path, "stat", lambda _path: os.stat_result((0o41777, 0, 0, 0, me + 2, 0, 0, 0, 0, 0)))
+    with pytest.raises(PermissionError):
+        LockFile(folder / "lock", 0o600).try_acquire()
+    monkeypatch.undo()
+    assert (folder / "lock").read_text() == "precious\n"
+
+
+def test_a_lock_file_that_is_removed_this_moment_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    flock = fcntl.flock
+
+    def remove_and_lock(fd: int, operation: int) -> None:
+        path.unlink()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    lock = LockFile(path, 0o600)
+    assert not lock.try_acquire()
+    monkeypatch.undo()
+    assert lock.try_acquire()
+    assert path.exists()

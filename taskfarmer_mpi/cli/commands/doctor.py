@@ -15,7 +15,6 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from taskfarmer_mpi.cli.installation import Finding, find_launch, find_mpi, find_time, find_versions
@@ -27,6 +26,7 @@ from taskfarmer_mpi.cli.node_facts import (
     find_places,
     own_facts,
 )
+from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
@@ -115,7 +115,7 @@ def _lead(comm: Comm, workdir: Workdir, warning: str | None, *, as_json: bool) -
     }
     troubles = sum(finding.mend is not None for findings in page.values() for finding in findings)
     if as_json:
-        content = {topic: [asdict(finding) for finding in findings] for topic, findings in page.items()}
+        content = {topic: [as_dict(finding) for finding in findings] for topic, findings in page.items()}
         print(json.dumps({"needs_mending": troubles, "findings": content}, indent=1, ensure_ascii=False))
     else:
         for line in _lines(page, troubles):

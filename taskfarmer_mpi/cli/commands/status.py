@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 
 from taskfarmer_mpi.cli.arguments import add_workdir, count
 from taskfarmer_mpi.cli.console import painter
+from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.screen import draw_status
 from taskfarmer_mpi.workdir.files import Workdir
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the status."""
     status = Observer(Workdir.existing(arguments.workdir)).look(arguments.failures)
     if arguments.json:
-        print(json.dumps(asdict(status)))
+        print(json.dumps(as_dict(status)))
     else:
         print("\n".join(draw_status(status, painter())))
     return 0

@@ -1,0 +1,90 @@
+"""Frozen values: what crosses modules.
+
+A class of values is written like a frozen dataclass, and type checkers take it for one. But `dataclasses` generates code for
+each class and imports `inspect` for it: 20 ms of each start, as many as the interpreter itself takes.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as in typing, which costs a start 2 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+    V = TypeVar("V", bound="Value")
+else:
+
+    def dataclass_transform(**_: bool) -> Callable[[type], type]:
+        """Mark a class whose subclasses have the constructor of a dataclass, for type checkers."""
+        return lambda cls: cls
+
+
+@dataclass_transform(frozen_default=True)
+class Value:
+    """What is equal if it has the same class and content; its fields are the annotated names of its class, in their order.
+
+    Each value has a list or dictionary of its own where the default is one.
+    """
+
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = (*cls._fields, *cls.__annotations__)
+
+    def __init__(self, *content: Any, **named: Any) -> None:
+        fields = self.__dict__
+        fields.update(zip(self._fields, content, strict=False))
+        fields.update(named)
+        if len(fields) < len(content) + len(named):
+            raise TypeError(f"{type(self).__name__}: too many values, or one is there twice")
+        if len(fields) < len(self._fields):
+            self._take_defaults()
+        if len(fields) > len(self._fields):
+            raise TypeError(f"{type(self).__name__} has no {', '.join(fields.keys() - set(self._fields))}")
+
+    def _take_defaults(self) -> None:
+        for name in self._fields:
+            if name not in self.__dict__:
+                if not hasattr(type(self), name):
+                    raise TypeError(f"{type(self).__name__} needs its {name}")
+                default = getattr(type(self), name)
+                self.__dict__[name] = default.copy() if isinstance(default, list | dict) else default
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name}: a value is not changed; make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name}: a value is not changed; make another one")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and type(self) is type(other) and _content(self) == _content(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(_content(self).values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in _content(self).items())})"
+
+
+def _content(value: Value) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value._fields}
+
+
+def replace(value: V, **changes: Any) -> V:
+    """Return a value that differs in some fields."""
+    return type(value)(**{**_content(value), **changes})
+
+
+def as_dict(value: Value) -> dict[str, Any]:
+    """Return the fields of a value by name; values in them, also in lists and dictionaries, become dictionaries, too."""
+    return {name: _plain(member) for name, member in _content(value).items()}
+
+
+def _plain(member: Any) -> Any:
+    if isinstance(member, Value):
+        return as_dict(member)
+    if isinstance(member, list | tuple):
+        return [_plain(item) for item in member]
+    if isinstance(member, dict):
+        return {key: _plain(item) for key, item in member.items()}
+    return member
