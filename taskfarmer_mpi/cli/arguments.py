@@ -29,7 +29,10 @@ def check_directory() -> None:
 def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add the work directory."""
     parser.add_argument(
-        "workdir", type=Path, metavar="WORKDIR", help="the work directory: <tasklist>_workdir unless it was given"
+        "workdir",
+        type=Path,
+        metavar="WORKDIR",
+        help="the work directory: <tasklist>_workdir unless it was given; a tasklist stands for that",
     )
 
 

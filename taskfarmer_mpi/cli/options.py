@@ -196,7 +196,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Return what the user typed; exit with a complaint if it makes no sense."""
     parser = build_parser()
     arguments, rest = parser.parse_known_args(settle_verbose(argv))
-    parser.check_rest(rest, f"one tasklist at a time, and {arguments.tasklist} is given")
+    parser.check_rest(
+        rest, f"one tasklist at a time, and {arguments.tasklist} is given: start a farm for each, or make one list of them"
+    )
     if arguments.tasklist is None and arguments.workdir is None:
         parser.complain("a tasklist is needed, or a --workdir that was used before")
     return arguments

@@ -51,6 +51,10 @@ CANNOT = b"taskfarmer_mpi: cannot "
 CANNOT_CODES = (126, 127)
 """Exit codes for which it is worth to look how the log begins."""
 
+JOB_END = "the batch job is about to end"
+TIMEOUT = "--timeout"
+"""Why farmers stop; other reasons are the name of a signal, and words of a user's request."""
+
 _HINT = " (out of memory?)"
 _SENTENCES = {
     Cause.CANCELLED: "cancelled",

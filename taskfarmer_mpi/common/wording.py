@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 _UNITS = ((86400.0, "d", 3600.0, "h"), (3600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
+_RATE_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def say_duration(seconds: float) -> str:
@@ -30,13 +31,16 @@ def say_time(moment: float, now: float) -> str:
     return time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", local)
 
 
-def say_rate(rate: float) -> str:
-    """Return a rate [1/s] in the unit in which it is easy to read."""
-    for factor, unit in ((1.0, "s"), (60.0, "min"), (3600.0, "h")):
-        if rate * factor >= 1 or unit == "h":
-            value = rate * factor
-            return f"{value:,.0f}/{unit}" if value >= 100 else f"{value:.3g}/{unit}"
-    raise AssertionError("unreachable: the last unit takes every rate")
+def rate_unit(rate: float) -> str:
+    """Return the unit in which a rate [1/s] is easy to read: `s`, `min` or `h`."""
+    return next((unit for unit, seconds in _RATE_UNITS.items() if rate * seconds >= 1), "h")
+
+
+def say_rate(rate: float, unit: str | None = None) -> str:
+    """Return a rate [1/s] in a unit of `rate_unit`; None for the one in which it is easy to read."""
+    unit = unit or rate_unit(rate)
+    value = rate * _RATE_UNITS[unit]
+    return f"{value:,.0f}/{unit}" if value >= 100 else f"{value:.3g}/{unit}"
 
 
 def say_memory(size: int) -> str:

@@ -69,6 +69,8 @@ class FailureGroup(Value):
     tasks: list[int]
     hosts: list[str]
     """Where they ran, most of them first; a host that no journal tells is left out."""
+    returncode: int | None = None
+    """Exit code, or minus the number of the signal that ended them; None if no journal tells."""
 
 
 def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, FailedRun]) -> list[FailureGroup]:
@@ -85,7 +87,7 @@ def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, Fa
         line = "".join(last_lines(tail, 1, WIDTH)) if not cause.startswith("could not be started") else ""
         key = (kind, code, re.sub(r"\d+", "#", line or cause))
         causes.setdefault(key, (f'{cause}, "{line}"' if line else cause, []))[1].append(task)
-    groups = [FailureGroup(cause, ids, _hosts(ids, runs)) for cause, ids in causes.values()]
+    groups = [FailureGroup(cause, ids, _hosts(ids, runs), code) for (_, code, _), (cause, ids) in causes.items()]
     return sorted(groups, key=lambda group: -len(group.tasks))
 
 

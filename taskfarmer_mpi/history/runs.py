@@ -62,7 +62,7 @@ class FarmerState(Enum):
     UNKNOWN = "unknown"
     """Whether it lives cannot be seen from here: its lock file is out of reach."""
     GONE = "gone"
-    """It left by itself, or died and was recovered."""
+    """It ended by itself, or died and was recovered."""
 
 
 class FarmerHistory(Value):
@@ -91,10 +91,15 @@ class FarmerHistory(Value):
         return max([self.born, *known])
 
     def describe_state(self) -> str:
-        """Return its state in a word; of those that are gone, it says which ones `left` and which `died`."""
+        """Return its state in a word; of those that are gone, it says which ones `ended` by themselves and which `died`."""
         if self.state is not FarmerState.GONE:
             return str(self.state.value)
-        return "left" if self.has_left() else "died"
+        return "ended" if self.has_left() else "died"
+
+    def stop_reason(self) -> str:
+        """Return why it killed its tasks; empty if it did not, or if that is not known."""
+        reasons = [str(record.get("reason", "")) for record in read_last_records(self.path) if record["ev"] == "stop"]
+        return reasons[-1] if reasons else ""
 
     def has_left(self) -> bool:
         """Return whether it left by itself."""

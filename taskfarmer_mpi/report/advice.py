@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from operator import itemgetter
 from statistics import median
 
+from taskfarmer_mpi.common.causes import JOB_END, TIMEOUT
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of, say_duration
 
@@ -37,6 +40,27 @@ class Tail(Value):
         return self.length * max(self.slots - self.busy, 0.0)
 
 
+class Cut(Enum):
+    """What cut runs short, and how to waste less that way."""
+
+    JOB_END = ("the end of the job", "ask for more time, or let --task-time say how long a task takes")
+    TIMEOUT = ("--timeout", "let --task-time say how long a task takes, so that none is started too late")
+    STOP = ("a stop", "taskfarmer-ctl stop --drain lets them end")
+    DEATH = ("the death of their farmers", "look for what ended these: a node, a limit of memory, a kill")
+
+
+def find_cut(reason: str | None, *, is_in_batch_job: bool) -> Cut:
+    """Return what cut runs short, by why their farmer stopped; None if it did not stop, but died.
+
+    In a batch job SIGUSR1 and SIGTERM come at its end, as a rule.
+    """
+    if reason is None:
+        return Cut.DEATH
+    if reason == JOB_END or (is_in_batch_job and reason in ("SIGUSR1", "SIGTERM")):
+        return Cut.JOB_END
+    return Cut.TIMEOUT if reason == TIMEOUT else Cut.STOP
+
+
 class Facts(Value):
     """What is known of the last session of a farm."""
 
@@ -60,8 +84,8 @@ class Facts(Value):
     """Slot time of the last runs of failed tasks [s]."""
     main_cause: str
     """Why most of them failed; empty if that is not known, as with those that PyTaskFarmers ran."""
-    spoilt_time: float
-    """Slot time of runs that were cut short by a shutdown or the death of a farmer [s]."""
+    spoilt: Mapping[Cut, float]
+    """Slot time of runs that were cut short, by what did it [s]."""
 
 
 class Advice(Value):
@@ -182,15 +206,13 @@ def advise_failures(facts: Facts) -> Advice | None:
 
 
 def advise_spoilt(facts: Facts) -> Advice | None:
-    """Look at the time of runs that were cut short."""
-    if not facts.offered_time or not facts.spoilt_time:
+    """Look at the time of runs that were cut short, and by what most of it was."""
+    spoilt = sum(facts.spoilt.values())
+    if not facts.offered_time or not spoilt:
         return None
-    share = facts.spoilt_time / facts.offered_time
-    text = (
-        f"{say_duration(facts.spoilt_time)} of slot time went into runs that were cut short: ask for more time, or let"
-        " --task-time say how long a task takes, so that none is started too late."
-    )
-    return Advice(share, text)
+    what, mend = max(facts.spoilt.items(), key=itemgetter(1))[0].value
+    text = f"{say_duration(spoilt)} of slot time went into runs that were cut short, most by {what}: {mend}."
+    return Advice(spoilt / facts.offered_time, text)
 
 
 def choose_advice(facts: Facts) -> str:

@@ -13,7 +13,7 @@ from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.failures import Failure, tell_failure
 from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watcher, read_last_runs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
-from taskfarmer_mpi.report.advice import Facts, Tail, choose_advice, find_tail
+from taskfarmer_mpi.report.advice import Cut, Facts, Tail, choose_advice, find_cut, find_tail
 from taskfarmer_mpi.report.slot_usage import BINS, SlotUsage
 from taskfarmer_mpi.report.time_axis import Axis
 from taskfarmer_mpi.workdir.files import Workdir
@@ -215,8 +215,19 @@ def _facts(last_runs: LastRuns, collector: _Collector, runs: _Runs, states: dict
         failed=len(failed),
         failed_time=sum(failed),
         main_cause=cause,
-        spoilt_time=collector.packing.spoilt_time,
+        spoilt=_spoilt(last_runs.histories, collector),
     )
+
+
+def _spoilt(histories: list[FarmerHistory], collector: _Collector) -> dict[Cut, float]:
+    """Return the slot time of runs that were cut short, by what did it [s]."""
+    found: dict[Cut, float] = {}
+    for (farmer, outcome), seconds in collector.packing.spoilt_times.items():
+        history = histories[farmer]
+        reason = None if outcome is Outcome.LOST else history.stop_reason()
+        cut = find_cut(reason, is_in_batch_job=bool(history.identity.job))
+        found[cut] = found.get(cut, 0.0) + seconds
+    return found
 
 
 def _farmer_lines(last_runs: LastRuns, collector: _Collector) -> list[FarmerLine]:

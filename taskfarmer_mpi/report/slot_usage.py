@@ -79,8 +79,8 @@ class SlotUsage:
             self.offered_time += count * (end - begin)
         self.busy_times = [0.0] * len(lives)
         """Slot time in which tasks ran, of each farmer [s]."""
-        self.spoilt_time = 0.0
-        """Slot time of runs that were cut short [s]: their tasks had to be run again."""
+        self.spoilt_times: dict[tuple[int, Outcome], float] = {}
+        """Slot time of runs that were cut short, by farmer and how [s]: their tasks had to be run again."""
         self.spoilt = 0
         """How many runs were cut short."""
         self.count = 0
@@ -96,7 +96,8 @@ class SlotUsage:
         if run.outcome is not Outcome.FINISHED and run.outcome is not Outcome.RUNNING:
             self._failed[farmer].add(begin * self._scale, end * self._scale)
         if run.outcome in (Outcome.KILLED, Outcome.LOST):
-            self.spoilt_time += end - begin
+            key = (farmer, run.outcome)
+            self.spoilt_times[key] = self.spoilt_times.get(key, 0.0) + end - begin
             self.spoilt += 1
         self.count += 1
         if self.count <= EXACT_RUNS:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
+from taskfarmer_mpi.common.causes import JOB_END, TIMEOUT
 from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.signals import SignalReceiver
@@ -166,7 +167,7 @@ class TimeLimit(Value):
     @property
     def reason(self) -> str:
         """Why."""
-        return "--timeout" if self.timeout <= self.job.moment else "the batch job is about to end"
+        return TIMEOUT if self.timeout <= self.job.moment else JOB_END
 
     def step(self, farmer: Farmer, coordinator: Coordinator) -> None:
         """Ask the scheduler again if it is time to, and tell the other ranks if the end has moved."""

@@ -21,6 +21,8 @@ SHOWN = 10
 """How many task IDs a list of them shows."""
 GROUPS = 5
 """How many kinds of failures are shown."""
+COMMAND_NOT_FOUND = 127
+"""The exit code of a shell."""
 HOSTS = 3
 """How many nodes are named."""
 
@@ -101,10 +103,9 @@ def summarize(
     if census.held:
         lines.append(f"{tasks(census.held)} {'is' if census.held == 1 else 'are'} in the hands of other farmers")
     if census.lost:
-        lines.append(
-            f"in nobody's hands: {shorten(census.lost)}: a plain PyTaskFarmer has them, or had them when it was killed."
-            " If none is at work, --reclaim puts them back on the list"
-        )
+        from taskfarmer_mpi.history.plain_signs import has_plain_signs  # rarely needed
+
+        lines.append(_lost(census.lost, may_be_plain=has_plain_signs(workdir, census.lost)))
     farmers = count_of(len(work.tallies), "farmer")
     lines.append(f"{farmers}, {work.wall:.1f} s wall time, slots busy {100 * work.busy_share:.0f} % of the time")
     lines += _trace(trace, workdir)
@@ -126,7 +127,21 @@ def _failed(census: Census, groups: list[FailureGroup], workdir: Workdir) -> Ite
         yield f"  {len(group.tasks)}{_where(group)}: {group.cause}; see {workdir.log(group.tasks[0])}"
     if (more := sum(len(group.tasks) for group in groups[GROUPS:])) > 0:
         yield f"  {more} for other reasons"
+    if not census.finished and {group.returncode for group in groups} == {COMMAND_NOT_FOUND}:
+        yield (
+            "  no command was found: is the list for another tool, or PATH another one?"
+            f" taskfarmer-ctl check -w {_quote(workdir)} points at odd lines"
+        )
     yield f"  to run them again: taskfarmer-ctl retry {_quote(workdir)}, then this command"
+
+
+def _lost(ids: list[int], *, may_be_plain: bool) -> str:
+    if not may_be_plain:
+        return f"in nobody's hands: {shorten(ids)}: cut out of the list by hand; --reclaim puts them back"
+    return (
+        f"in nobody's hands: {shorten(ids)}: a plain PyTaskFarmer has them, or had them when it was killed."
+        " If none is at work, --reclaim puts them back on the list"
+    )
 
 
 def _where(group: FailureGroup) -> str:

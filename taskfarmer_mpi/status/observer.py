@@ -10,6 +10,7 @@ from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.failures import Failure, last_failed, tell_failure
 from taskfarmer_mpi.history.journal_summary import JournalSummary
+from taskfarmer_mpi.history.plain_signs import has_plain_signs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome, read_histories
 from taskfarmer_mpi.history.task_states import Place, TaskStates
 from taskfarmer_mpi.history.task_texts import count_tasks, read_some_texts
@@ -62,13 +63,15 @@ class Observer:
         counts = self._count(len(running))
         known_rates = [farmer.rate for farmer in farmers if farmer.rate is not None]
         rate = sum(known_rates) if known_rates else None
+        nobody = self._states.at(Place.NOWHERE, SHOWN_IDS)
         unsettled = counts.to_do + counts.taken + counts.running
         return Status(
             format=FORMAT,
             workdir=str(self._workdir.path),
             time=now,
             tasks=counts,
-            nobody=self._states.at(Place.NOWHERE, SHOWN_IDS),
+            nobody=nobody,
+            may_be_plain=bool(nobody) and has_plain_signs(self._workdir, nobody),
             rate=rate,
             left=0.0 if not unsettled else unsettled / rate if rate else None,
             farmers=farmers,
@@ -122,7 +125,7 @@ class Observer:
         is_alive = history.state is FarmerState.ALIVE
         state = history.state.value
         if history.state is FarmerState.GONE:
-            state = "left" if summary.has_left else "died"
+            state = "ended" if summary.has_left else "died"
         is_open = history.state is not FarmerState.GONE
         rate = (
             recent_rate(*summary.recent_ends(), history.born - who.clock_offset, now - who.clock_offset)

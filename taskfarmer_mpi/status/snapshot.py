@@ -20,7 +20,7 @@ class Counts(Value):
     """In the hands of a farmer, and not running: it waits for a slot, or ended and is about to be recorded."""
     to_do: int
     nobody: int
-    """In nobody's hands: a PyTaskFarmer has them, or had them when it died."""
+    """In nobody's hands: a PyTaskFarmer has them, or had them when it died, or they were cut out of a list by hand."""
 
 
 class FarmerStatus(Value):
@@ -28,7 +28,7 @@ class FarmerStatus(Value):
 
     farmer: str
     state: str
-    """`alive`, `dead` (what was in its hands is not settled yet), `unknown`, `left`, or `died` (and was recovered)."""
+    """`alive`, `dead` (what was in its hands is not settled yet), `unknown`, `ended` by itself, or `died` and recovered."""
     host: str
     pid: int
     rank: int
@@ -76,6 +76,8 @@ class Status(Value):
     tasks: Counts
     nobody: list[int]
     """The first of the tasks in nobody's hands."""
+    may_be_plain: bool
+    """Whether a PyTaskFarmer may have these, or have had them; else they were cut out of a list by hand."""
     rate: float | None
     """Runs that ended lately, of all farmers that live [1/s]; None if it is not known."""
     left: float | None

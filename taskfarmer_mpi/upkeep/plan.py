@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from taskfarmer_mpi.common.defaults import SLOTS
@@ -61,6 +62,8 @@ def make_plan(request: Request) -> Plan:
     if request.tasklist is not None:
         _check_kind(request.tasklist)
     workdir = Workdir(request.workdir or f"{request.tasklist}_workdir")
+    if request.workdir is not None and workdir.path.is_file():
+        raise UserError(f"{workdir.path}: a file, not a work directory; a tasklist is given without --workdir")
     stored = read_config(workdir)
     if stored is None:
         return _new_plan(request, workdir)
@@ -93,7 +96,9 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what cannot be read again, as each later farmer does: a pipe, a terminal, `-`."""
+    """Refuse what is no list, and what cannot be read again, as each later farmer does: a pipe, a terminal, `-`."""
+    if path.is_dir() and Workdir(path).is_known:
+        raise UserError(f"{path}: a work directory, not a tasklist: --workdir {shlex.quote(str(path))} goes on with it")
     if str(path) == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
         raise UserError(
             f"{path}: not a regular file: farmers read a tasklist again when they resume; save it in a file: cat >tasks.txt"

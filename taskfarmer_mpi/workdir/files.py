@@ -158,21 +158,38 @@ class Workdir:
         self._folders = [self.path, self.farmers]
 
     @classmethod
+    def meant(cls, path: str | os.PathLike[str]) -> Workdir:
+        """Return the work directory that a user means: a tasklist stands for its own."""
+        return cls(f"{os.path.abspath(path)}_workdir" if os.path.isfile(path) else path)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether farmers of any kind have worked here.
+
+        Raises
+        ------
+        UserError
+            If that cannot be seen.
+        """
+        try:
+            return self.config.exists() or self.toprocess.exists()
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot read the work directory: {error.strerror}") from error
+
+    @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> Workdir:
-        """Return a work directory that farmers of any kind have worked in.
+        """Return the work directory that a user means, in which farmers of any kind have worked.
 
         Raises
         ------
         UserError
             If it is none.
         """
-        workdir = cls(path)
-        try:
-            is_known = workdir.config.exists() or workdir.toprocess.exists()
-        except OSError as error:
-            raise UserError(f"{workdir.path}: cannot read the work directory: {error.strerror}") from error
-        if not is_known:
+        workdir = cls(cls.meant(path).path)
+        if not workdir.is_known:
             reason = "no farm.ini and no toprocess here" if workdir.path.is_dir() else "no such directory"
+            if os.path.isfile(path):
+                reason += f"; {path} is a file: if it is a tasklist, give the --workdir with which it was begun"
             raise UserError(f"{workdir.path}: not a work directory: {reason}")
         if not workdir.farmers.exists():  # only PyTaskFarmer worked in it
             workdir._folders = [workdir.path]

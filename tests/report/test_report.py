@@ -102,7 +102,7 @@ def test_farmers_that_died_are_told_from_those_that_left_and_unknown_hosts_do_no
     farm.workdir.timeline.write_text(json.dumps([run]))
     report = make_report(farm.workdir)
     states = {farmer.history.identity.farmer: farmer.history.describe_state() for farmer in report.farmers}
-    assert states == {"1-left": "left", "2-died": "died", "3-dead": "dead", "PyTaskFarmer-7": "left"}
+    assert states == {"1-left": "ended", "2-died": "died", "3-dead": "dead", "PyTaskFarmer-7": "ended"}
     page = page_of(farm.workdir)
     assert all(f"<td>{state}</td>" in page for state in states.values())
     assert "on 1 host; " in page

@@ -47,7 +47,8 @@ def test_packing_adds_up_whatever_the_number_of_runs() -> None:
     packing.see(1, Attempt(2, 0, 60.0, None, None, Outcome.LOST))
     packing.see(1, Attempt(2, 0, 20.0, 70.0, -9, Outcome.KILLED))
     assert packing.busy_times == [30.0, 90.0]
-    assert (packing.spoilt, packing.spoilt_time) == (2, 90.0)
+    assert packing.spoilt == 2
+    assert packing.spoilt_times == {(1, Outcome.LOST): 40.0, (1, Outcome.KILLED): 50.0}
     width = 100.0 / BINS
     assert sum(packing.busy([0, 1])) * width == pytest.approx(120.0)
     assert sum(packing.failed([0, 1])) * width == pytest.approx(100.0)

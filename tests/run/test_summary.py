@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -62,6 +63,44 @@ def test_failures_are_told_by_cause_and_node_the_most_frequent_first() -> None:
     assert said[2] == f"  95 on node7: {NO_SPACE}; see /somewhere/work/logs/log_0"
     assert said[3].startswith("  1 on 4 nodes, most on n1: killed by SIGKILL (out of memory?); see ")
     assert said[4] == "  to run them again: taskfarmer-ctl retry /somewhere/work, then this command"
+
+
+@pytest.mark.parametrize(
+    ("finished", "codes", "is_hinted"),
+    [
+        (0, [127], True),
+        (0, [127, 127], True),
+        (1, [127], False),
+        (0, [127, 1], False),
+        (0, [None], False),
+        (0, [126], False),
+    ],
+)
+def test_a_list_of_which_no_command_was_found_gets_one_hint(finished: int, codes: list[int | None], is_hinted: bool) -> None:
+    groups = [FailureGroup("a cause", [number], ["n1"], code) for number, code in enumerate(codes)]
+    census = Census(finished + len(codes), finished, list(range(len(codes))), 0, 0)
+    hints = [line for line in lines(census, groups=groups) if "for another tool" in line]
+    assert len(hints) == is_hinted
+    assert all("taskfarmer-ctl check -w /somewhere/work" in hint for hint in hints)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#DISBATCH PREFIX no-such-program ; \nno-such-program 1\nno-such-program 2\n",
+        "no-such-program $LAUNCHER_JID\n",
+        "no-such-program --a ::: 1 2 3\n",
+        "no-such-program \\\n  no-such-option\n",
+    ],
+)
+def test_a_list_for_another_tool_is_told_after_a_run_and_by_check(text: str, site: Site) -> None:
+    (site.path / "tasks").write_text(text)
+    farm = site.farm("tasks")
+    farm.succeed(60, code=1)
+    assert farm.stdout.count("is the list for another tool") == 1
+    check = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "check", "-w", "tasks_workdir")
+    check.succeed(60)
+    assert "look at this: " in check.stdout
 
 
 def test_a_trace_that_was_not_written_is_not_announced() -> None:

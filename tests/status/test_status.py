@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import pytest
 from fakes import Hand, make_farm
 from helpers import ROOT, Site, contents, wait_for
 
+from taskfarmer_mpi.common.wording import say_duration, say_rate
 from taskfarmer_mpi.history.failures import Failure
+from taskfarmer_mpi.run.summary import TraceState, Work, summarize
 from taskfarmer_mpi.status.observer import Observer, recent_rate
 from taskfarmer_mpi.status.screen import WIDTH, draw_status, paint
 from taskfarmer_mpi.status.snapshot import Counts, FarmerStatus, RunningTask, Status
+from taskfarmer_mpi.upkeep.census import Census, take_census
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal import close_journal
 
@@ -28,6 +32,11 @@ DOCS = ROOT / "docs" / "monitoring.md"
 
 def look(workdir: Workdir, failures: int = 5) -> Status:
     return Observer(workdir).look(failures)
+
+
+def summary_lines(census: Census, workdir: Workdir) -> list[str]:
+    work = Work([], 1.0, 1.0)
+    return summarize(census=census, groups=[], work=work, workdir=workdir, stop_reason=None, trace=TraceState.WRITTEN)
 
 
 def status_of(site: Site, workdir: Path) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def test_a_status_says_where_tasks_are_who_works_and_what_failed_why(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("is_recovered", "has_left", "state"), [(False, False, "dead"), (True, False, "died"), (True, True, "left")]
+    ("is_recovered", "has_left", "state"), [(False, False, "dead"), (True, False, "died"), (True, True, "ended")]
 )
 def test_a_farmer_that_is_gone_runs_nothing(tmp_path: Path, is_recovered: bool, has_left: bool, state: str) -> None:
     farm = make_farm(tmp_path, ["true"])
@@ -165,6 +174,72 @@ def test_the_text_is_narrow_and_cannot_command_the_terminal(tmp_path: Path) -> N
     assert all(line.isprintable() for line in plain)
 
 
+def _farm_with_rates(tmp_path: Path) -> Workdir:
+    """Return a work directory with a quick farmer and a slow one."""
+    farm = make_farm(tmp_path, ["true"] * 200)
+    for name, gap in (("20261125T000000Z-a-node-with-a-long-name-1-abcdef", 0.1), ("1-b", 15.0)):
+        hand = Hand(farm, name)
+        now = time.time()
+        for number in range(4):
+            end = now - gap * number
+            hand.note("end", id=number, slot=0, begin=end - 0.01, end=end, rc=0, cpu=0.1, rss=1)
+    return farm.workdir
+
+
+def test_all_rates_of_a_picture_have_one_unit(tmp_path: Path) -> None:
+    status = look(_farm_with_rates(tmp_path))
+    assert len([farmer for farmer in status.farmers if farmer.rate]) == 2
+    units = {word.rpartition("/")[2] for line in draw_status(status) for word in re.findall(r"[\d.,]+/(?:s|min|h)\b", line)}
+    assert len(units) == 1
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100])
+def test_no_rate_and_no_time_is_cut_off_on_a_narrow_screen(width: int, tmp_path: Path) -> None:
+    status = look(_farm_with_rates(tmp_path))
+    lines = [line for line in draw_status(status, width=width) if str(tmp_path) not in line]
+    assert max(map(len, lines)) <= width
+    text = "\n".join(line[:width] for line in lines)
+    assert f"{say_rate(status.rate or 0.0)}, {say_duration(status.left or 0.0)} left" in text
+    assert "200 to do" in text
+    (head,) = (line for line in lines if line.startswith("  state"))
+    assert "rate" in head
+    assert ("job" in head) == (width >= 80)
+
+
+def test_a_watch_on_a_narrow_terminal_shows_rate_and_time(site: Site) -> None:
+    farm = make_farm(site.path, ["true"])
+    shown = shown_on_terminal(site, {"TERM": "xterm", "COLUMNS": "60"}, "status", str(farm.workdir.path))
+    assert max(len(line) for line in re.sub(rb"\x1b\[\d*m", b"", shown).split(b"\r\n") if b"/" not in line) <= 60
+
+
+@pytest.mark.parametrize("case", ["never run", "killed before", "its first task", "worked before"])
+def test_a_pytaskfarmer_is_named_only_where_one_may_have_been(case: str, tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a", "b"])
+    farm.workdir.toprocess.write_text("1 b\n")  # task 0 was cut out
+    hand = Hand(farm, "1-a")
+    if case == "killed before":
+        hand.note("begin", id=0, slot=0)
+        farm.workdir.log(0).write_text("some output\n")
+        hand.note("killed", id=0, slot=0, begin=time.time(), end=time.time(), rc=-9)
+    elif case == "its first task":
+        hand.note("killed", id=0, slot=0, begin=time.time() - 9, end=time.time() - 8, rc=-9)
+        farm.workdir.log(0).write_text("")
+        os.utime(farm.workdir.log(0), (time.time() + 3600, time.time() + 3600))
+    elif case == "worked before":
+        event = {"cat": "task", "name": "b", "pid": 3, "tid": 4, "ts": 1e15, "dur": 1e6, "ph": "X", "args": {}}
+        farm.workdir.timeline.write_text(json.dumps([event]))
+    is_named = case in ("its first task", "worked before")
+    hand.die()
+    status = look(farm.workdir)
+    assert (status.nobody, status.may_be_plain) == ([0], is_named)
+    assert ("PyTaskFarmer" in "".join(draw_status(status))) == is_named
+    assert any("cut out of the list by hand" in line for line in draw_status(status)) != is_named
+    census = take_census(farm, 1.0)
+    (line,) = (line for line in summary_lines(census, farm.workdir) if "in nobody's hands" in line)
+    assert ("PyTaskFarmer" in line) == is_named
+    assert "--reclaim puts them back" in line
+
+
 def test_many_farmers_and_runs_are_cut_short_in_text_only(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, [f"true {i}" for i in range(50)])
     for number in range(25):
@@ -208,7 +283,7 @@ def test_a_status_of_farmers_at_work_after_their_death_and_at_the_end(site: Site
     site.farm("--proc", "2", site.path / "tasks").succeed(60, code=1)
     status = status_of(site, work)
     assert (status["tasks"]["finished"], status["tasks"]["failed"], status["left"]) == (3, 1, 0.0)
-    assert sorted(known["state"] for known in status["farmers"]) == ["died", "left"]
+    assert sorted(known["state"] for known in status["farmers"]) == ["died", "ended"]
     assert [(failure["task"], failure["cause"]) for failure in status["failures"]] == [(2, "exit code 3")]
     watch = site.start(*CTL, "watch", work)
     watch.succeed(60)

@@ -209,7 +209,7 @@ def test_stop_ends_all_farmers_wherever_they_run_and_only_those(site: Site) -> N
     stop = site.start(*CTL, "stop", site.path / "tasks_workdir")
     stop.succeed(60)
     assert "3 farmers are told to stop" in stop.stdout
-    assert "all have left" in stop.stdout
+    assert "all have ended" in stop.stdout
     for farm in farms:
         farm.succeed(30, code=75)
         assert "stopped early: taskfarmer-ctl stop" in farm.stdout

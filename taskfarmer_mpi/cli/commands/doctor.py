@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the page on rank 0; return 1 if something needs a mend."""
-    workdir = Workdir(arguments.workdir)
+    workdir = Workdir.meant(arguments.workdir)
     comm, warning = connect("auto", patience=PATIENCE)
     if comm.size == 1 and launched_rank(os.environ) != 0:
         return 0  # one of many that MPI does not connect: the first one says so

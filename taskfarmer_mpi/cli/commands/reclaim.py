@@ -1,7 +1,7 @@
 """Put tasks that are in nobody's hands back on the list.
 
-A PyTaskFarmer that is killed forgets what it was running. Only you can know that no PyTaskFarmer has these tasks any more;
-so they are listed, and you are asked.
+Such tasks were cut out of the list by hand, or a PyTaskFarmer had them, which forgets what it was running when it is killed.
+Only you can know that none has these tasks any more; so they are listed, and you are asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.history.plain_signs import has_plain_signs
 from taskfarmer_mpi.run.summary import tasks
 from taskfarmer_mpi.upkeep.census import reclaim, take_census
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
@@ -38,15 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{task_id} {farm.catalog[task_id][:200]}")
     if len(lost) > SHOWN:
         print(f"and {len(lost) - SHOWN} more")
-    if not (arguments.yes or _is_confirmed(len(lost))):
+    may_be_plain = has_plain_signs(farm.workdir, lost)
+    if not (arguments.yes or _is_confirmed(len(lost), may_be_plain=may_be_plain)):
         print("nothing was changed")
         return 1
     print(f"back on the list: {tasks(len(reclaim(farm, LOCK_PATIENCE)))}")
     return 0
 
 
-def _is_confirmed(count: int) -> bool:
+def _is_confirmed(count: int, *, may_be_plain: bool) -> bool:
     if not sys.stdin.isatty():
-        raise UserError("there is no terminal to ask on: give --yes if no PyTaskFarmer has these tasks any more")
-    answer = input(f"Does no PyTaskFarmer have them any more? Put {count} tasks back on the list [y/N]? ")
+        condition = " if no PyTaskFarmer has these tasks any more" if may_be_plain else ""
+        raise UserError(f"there is no terminal to ask on: give --yes{condition}")
+    question = "Does no PyTaskFarmer have them any more? " if may_be_plain else ""
+    answer = input(f"{question}Put {tasks(count)} back on the list [y/N]? ")
     return answer.strip().lower() in ("y", "yes")

@@ -9,7 +9,7 @@ import argparse
 import json
 
 from taskfarmer_mpi.cli.arguments import add_workdir, count
-from taskfarmer_mpi.cli.console import painter
+from taskfarmer_mpi.cli.console import painter, width
 from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.screen import draw_status
@@ -29,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(as_dict(status)))
     else:
-        print("\n".join(draw_status(status, painter())))
+        print("\n".join(draw_status(status, painter(), width())))
     return 0

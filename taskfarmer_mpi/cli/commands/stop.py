@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait",
         type=seconds,
         metavar="SECONDS",
-        help="how long to wait until they have left; 0: do not (default: 60, with --drain until they have)",
+        help="how long to wait until they have ended; 0: do not (default: 60, with --drain until they have)",
     )
 
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         for farmer in left:
             print(f"at work still: {farmer.identity.label}")
         return EXIT_WORKING
-    print("all have left")
+    print("all have ended")
     with suppress(FileNotFoundError):
         if read_file(workdir.stop_request) == request:
             workdir.stop_request.unlink()

@@ -9,13 +9,16 @@ import argparse
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import add_workdir, count, interval
-from taskfarmer_mpi.cli.console import painter
+from taskfarmer_mpi.cli.console import painter, width
 from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.screen import draw_status
 from taskfarmer_mpi.workdir.files import Workdir
 
+_LOOK = 0.5
+"""How often it is looked whether the farm has begun [s]."""
 _RESTING = 10
 """At least this many times as long as a look takes is waited until the next one: watching must not cost a core."""
 
@@ -31,17 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the status again and again."""
-    observer = Observer(Workdir.existing(arguments.workdir))
     try:
+        observer = Observer(_wait_for_farm(arguments.workdir))
         while True:
             began = time.monotonic()
             status = observer.look(arguments.failures)
-            _show(draw_status(status, painter()))
+            _show(draw_status(status, painter(), width()))
             if status.is_done:
                 return 0
             time.sleep(max(arguments.interval, _RESTING * (time.monotonic() - began)))
     except KeyboardInterrupt:
         return 0
+
+
+def _wait_for_farm(path: Path) -> Workdir:
+    """Return the work directory as soon as a farmer has made it; what is there already must be one, or on its way to it."""
+    workdir = Workdir.meant(path)
+    is_coming = workdir.farmers.is_dir() if workdir.path.is_dir() else workdir.path.parent.is_dir()
+    if is_coming and not workdir.is_known:
+        print(f"{workdir.path}: waiting for a farm to begin there; Ctrl-C ends", flush=True)
+    while is_coming and not workdir.is_known:
+        time.sleep(_LOOK)
+    return Workdir.existing(path)
 
 
 def _show(lines: list[str]) -> None:
