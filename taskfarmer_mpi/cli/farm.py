@@ -80,13 +80,20 @@ def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -
 
 def read_options(arguments: argparse.Namespace) -> Options:
     """Return what the user typed."""
+    from taskfarmer_mpi.cli.options import read_rule_options
     from taskfarmer_mpi.progress.display import choose_display
     from taskfarmer_mpi.run.start import Options
     from taskfarmer_mpi.upkeep.plan import Request
 
     return Options(
         request=Request(
-            arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, arguments.proc, arguments.chdir
+            arguments.tasklist,
+            arguments.workdir,
+            arguments.handler,
+            arguments.runner,
+            arguments.proc,
+            arguments.chdir,
+            read_rule_options(arguments),
         ),
         timeout=arguments.timeout or None,
         grace=arguments.grace,

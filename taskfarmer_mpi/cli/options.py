@@ -26,6 +26,7 @@ exit codes:
   70  an error of this program, with a traceback
 
 SIGUSR1, SIGINT and SIGTERM stop all ranks: running tasks are killed and go back to the list.
+SIGUSR2 drains: all ranks start nothing more, and end when their running tasks have ended.
 """
 
 
@@ -40,6 +41,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_work(parser)
     _add_limits(parser)
+    _add_rules(parser)
     _add_messages(parser)
     return parser
 
@@ -96,7 +98,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="SECONDS",
         type=seconds,
-        help="stop the whole job, not a task, after this time; 0: never (default: never)",
+        help="stop the whole job, not a task, after this time; 0: never. A task's: --task-timeout (default: never)",
     )
     group.add_argument(
         "--grace",
@@ -157,6 +159,46 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
     )
+
+
+_RULES = (
+    (
+        "task-timeout",
+        "SECONDS|N%",
+        (
+            "end a task that lasts longer [s], or than N% of the median of those that its farmer finished (10 or more);"
+            " 0: never. --timeout is the whole job's (default: never)"
+        ),
+    ),
+    ("task-signal", "NAME", "what such a task gets first (default: TERM)"),
+    ("task-grace", "SECONDS", "how long it has then, before all of its processes are killed [s] (default: 10)"),
+    (
+        "stop-signal",
+        "NAME",
+        "what running tasks get at a stop, so that they can save their state; off: they are killed at once (default: off)",
+    ),
+    (
+        "stop-grace",
+        "SECONDS",
+        "how long they have then [s]; a stop for the end of the job comes that much earlier (default: 10)",
+    ),
+)
+"""The rules of a work directory, which keeps them as they were typed: name, value, help."""
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add the options; their values are read by `policies`."""
+    group = parser.add_argument_group(
+        "tasks that last too long, fail, or take their farmers along (kept in the work directory)"
+    )
+    for name, metavar, text in _RULES:
+        group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))
+
+
+def read_rule_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the rules that were given."""
+    given = {name: getattr(arguments, f"rule {name}") for name, _, _ in _RULES}
+    return {name: text for name, text in given.items() if text is not None}
 
 
 def _slots(text: str) -> int:

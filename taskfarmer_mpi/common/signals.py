@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
+DRAIN_SIGNAL = signal.SIGUSR2
 
 
 class SignalReceiver:
@@ -18,6 +19,8 @@ class SignalReceiver:
     def __init__(self) -> None:
         self.stops: list[signal.Signals] = []
         """The stop signals that came, in their order."""
+        self.is_draining = False
+        """Whether the signal came that says to start nothing more."""
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -27,6 +30,7 @@ class SignalReceiver:
         self._old_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             self._old[number] = signal.signal(number, self._record)
+        self._old[DRAIN_SIGNAL] = signal.signal(DRAIN_SIGNAL, self._drain)
         self._old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
         return self
 
@@ -48,6 +52,9 @@ class SignalReceiver:
 
     def _record(self, number: int, _frame: FrameType | None) -> None:
         self.stops.append(signal.Signals(number))
+
+    def _drain(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_draining = True
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 
-from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, FencedError, describe
+from taskfarmer_mpi.farmer.judge import Judge
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
+from taskfarmer_mpi.farmer.overseer import Overseer
 from taskfarmer_mpi.farmer.starter import Starter
 from taskfarmer_mpi.farmer.tally import Tally
-from taskfarmer_mpi.tasklists.task import Run
 from taskfarmer_mpi.visits.neighbours import Neighbours
 from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -64,14 +64,18 @@ class Farmer:
         """Why no more tasks are started, although those that run may end, if so."""
         self.trouble: FarmError | None = None
         """Why this farmer gave up, if it did."""
+        self._kill_at: float | None = None
+        """Until when running tasks have time to end after a stop, on its clock [s]; None if they have none."""
         self.tally = Tally(outfit.slots)
+        self._judge = Judge(outfit.farm, outfit.journal, self._tasks, self.tally, self._doubt)
+        self._overseer = Overseer(outfit.pool, outfit.farm.rules, clock)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is in this farmer's hands, and it found nothing to take or takes nothing more."""
         if self.trouble is not None:
             return True
-        if self._tasks or self._pool.busy:
+        if self._tasks or self._pool.busy or self._kill_at is not None:
             return False
         return self._is_dry or not (self.takes_tasks or self._is_watching)
 
@@ -101,7 +105,7 @@ class Farmer:
         self._due = self._clock()
 
     def stop(self, reason: str) -> None:
-        """Kill running tasks at once; they and all others in hand go back to the list."""
+        """Kill running tasks at once, or once they had time to end; they and all others in hand go back to the list."""
         if self.stop_reason is not None:
             return
         self.stop_reason = reason
@@ -109,24 +113,27 @@ class Farmer:
             return
         log.info("stopping: %s", reason)
         try:
-            self._drop_all(reason)
+            self._begin_stop(reason)
         except FarmError as error:
             self.give_up(error)
 
-    def _drop_all(self, reason: str) -> None:
+    def _begin_stop(self, reason: str) -> None:
         self.journal.note("stop", reason=reason)
-        for run in self._pool.kill(KILL_PATIENCE):
-            if run.is_finished:
-                self._end(run)
-            else:
-                self._interrupt(run)
         for run in self._tasks.doubted():
-            self._interrupt(run)
+            self._judge.interrupt(run)
         self._tasks.give_back_queue()
+        self._kill_at = self._overseer.ask_all(self._limits.last_moment())
+        if self._kill_at is None:
+            self._drop_all()
+        self._visits.times.bring_forward()
+
+    def _drop_all(self) -> None:
+        self._kill_at = None
+        for run in self._pool.kill(KILL_PATIENCE):
+            self._judge.see(run, self._clock(), is_stopping=True)
         self.journal.flush()
         if self._pool.has_survivors:
             raise FarmError("processes of its tasks do not die: the tasks go back to the list when they are gone")
-        self._visits.times.bring_forward()
 
     def drain(self, reason: str) -> None:
         """Start no more tasks, but let those end that run."""
@@ -143,8 +150,11 @@ class Farmer:
             return
         try:
             self._collect()
+            self._overseer.step()
+            if self._kill_at is not None and (not self._pool.busy or self._clock() >= self._kill_at):
+                self._drop_all()
             for run in self._tasks.judged(self._clock()):
-                self._end(run)
+                self._judge.end(run)
             self._heed_node()
             self._heed_deadline()
             self._fill()
@@ -172,26 +182,8 @@ class Farmer:
         for run in self._pool.reap():
             self._starter.shortage.try_now()
             self._pace.see_task(run.ended - run.started)
-            if run.may_be_interrupted and self.stop_reason is None:
-                self._tasks.doubt(run, self._clock())
-            elif run.is_finished or self.stop_reason is None:
-                self._end(run)
-            else:
-                self._interrupt(run)
-
-    def _end(self, run: Run) -> None:
-        self.journal.note_run("end", run)
-        self._tasks.outcomes.append(run)
-        self.tally.add(run)
-        self._doubt.see(run)
-        if not run.is_finished:
-            log.info("task %d failed with %d; see %s", run.task.id, run.returncode, self._farm.workdir.log(run.task.id))
-
-    def _interrupt(self, run: Run) -> None:
-        """Note a run that a shutdown cut short: its task is still to do."""
-        self.journal.note_run("killed", run._replace(known_cause=Cause.STOPPED))
-        self.tally.add(run, is_ended=False)
-        self._tasks.back.append(run.task)
+            self._overseer.see(run)
+            self._judge.see(run, self._clock(), is_stopping=self.stop_reason is not None)
 
     def _heed_node(self) -> None:
         """Take no more tasks if they fail on this node only; those that run may end."""
@@ -214,7 +206,7 @@ class Farmer:
             for run in self._starter.fill(self._tasks):
                 self._visits.times.see_start()
                 if run is not None:
-                    self._end(run)
+                    self._judge.end(run)
         self.journal.flush()
 
     def _give_sign(self) -> None:

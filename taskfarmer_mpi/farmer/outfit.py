@@ -41,3 +41,5 @@ class Limits(Value):
     """Says when the farmer will be stopped, on its clock [s]."""
     task_time: float | None = None
     """What a task lasts [s]; None to judge by the runs seen so far."""
+    last_moment: Callable[[], float] = lambda: math.inf
+    """Says when its tasks must be gone, on its clock, if it is stopped gently [s]."""

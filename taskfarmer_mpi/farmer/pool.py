@@ -19,12 +19,15 @@ from taskfarmer_mpi.farmer.guard import Guard
 from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
 from taskfarmer_mpi.lives import guardian
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.lives.task_processes import kill_task
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir
 
 NOT_FOUND = 127
 """Exit code of a task whose command is not there, as in a shell."""
+ENDED_IN_TIME = 124
+"""Exit code of a task that was ended and says 0 nevertheless, as of timeout(1)."""
 CANNOT_EXECUTE = 126
 """Exit code of a task whose command is there, or may be, but could not be started, as in a shell."""
 
@@ -49,6 +52,8 @@ class _Running(NamedTuple):
     slot: int
     started: float
     patience: float
+    since: float
+    """When it started, on the clock that only goes forward [s]."""
 
 
 class Pool:
@@ -91,6 +96,7 @@ class Pool:
         self.others: dict[int, int] = {}
         """Exit status by process of children of this farmer that were no tasks and have ended."""
         self._running: dict[int, _Running] = {}
+        self._causes: dict[int, Cause] = {}
         self.refresh()
         self._guard = Guard(self._owner, task_lock)
 
@@ -151,7 +157,7 @@ class Pool:
             return self._cannot_start(task, code, started)
         finally:
             os.close(log_fd)
-        self._running[pid] = _Running(task, slot, started, launch.patience)
+        self._running[pid] = _Running(task, slot, started, launch.patience, time.monotonic())
         return None
 
     def refuse(self, task: Task, reason: str) -> Run:
@@ -177,15 +183,20 @@ class Pool:
                 self.others[pid] = status
                 continue
             heapq.heappush(self._free, running.slot)
+            cause = self._causes.pop(pid, None)
+            if cause is not None:
+                kill_task(self._owner, pid, running.task.id)  # what it left behind
+            code = os.waitstatus_to_exitcode(status)
             runs.append(
                 Run(
                     task=running.task,
                     slot=running.slot,
                     started=running.started,
                     ended=max(time.time(), running.started),  # a clock can be set back
-                    returncode=os.waitstatus_to_exitcode(status),
+                    returncode=ENDED_IN_TIME if cause is not None and code == 0 else code,
                     cpu=usage.ru_utime + usage.ru_stime,
                     max_rss=usage.ru_maxrss if usage.ru_maxrss > self._own_rss else 0,
+                    known_cause=cause,
                 )
             )
         self._guard.renew()
@@ -199,6 +210,24 @@ class Pool:
             return _reap(itertools.repeat(-1))
         finally:
             let_ask()
+
+    def running(self) -> list[tuple[int, int, float]]:
+        """Return the processes that run tasks, with task and start, on the clock that only goes forward [s]."""
+        return [(pid, running.task.id, running.since) for pid, running in self._running.items()]
+
+    def ask(self, pids: Iterable[int], number: signal.Signals) -> None:
+        """Send a signal to the process groups of some tasks, so that they end by themselves."""
+        self._signal_tasks(number, pids)
+
+    def condemn(self, pid: int, cause: Cause) -> None:
+        """Know why the run of a process ends, whatever its exit code will be; what it leaves behind is killed then."""
+        self._causes[pid] = cause
+
+    def kill_one(self, pid: int) -> None:
+        """Kill all processes of one task."""
+        if pid in self._running:
+            self._signal_tasks(signal.SIGKILL, [pid])
+            kill_task(self._owner, pid, self._running[pid].task.id)
 
     def kill(self, patience: float) -> list[Run]:
         """Kill every process of every task and return the runs that this ended.

@@ -11,7 +11,7 @@ from contextlib import closing
 from taskfarmer_mpi.common.causes import JOB_END, TIMEOUT
 from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
 from taskfarmer_mpi.common.log import Log
-from taskfarmer_mpi.common.signals import SignalReceiver
+from taskfarmer_mpi.common.signals import DRAIN_SIGNAL, SignalReceiver
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
@@ -77,8 +77,8 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         return Ending(EXIT_LEFT if receiver.stops else EXIT_USAGE, [])
     comm.leave()
     try:
-        limit = _time_limit(options, orders, offset, born, environ)
-        farmer = start.farmer(orders, offset, lambda: limit.moment)
+        limit = _time_limit(start, orders, offset, born, environ)
+        farmer = start.farmer(orders, offset, lambda: limit.moment, lambda: limit.last_moment)
     except OSError as error:
         raise FarmError(f"cannot start a farmer: {describe(error, start.farm.workdir.path)}") from error
     start.lock.is_hurried = lambda: bool(receiver.stops) or farmer.stop_reason is not None
@@ -158,6 +158,13 @@ class TimeLimit(Value):
     timeout: float
     """On the clock that only goes forward [s]."""
     job: JobEnd
+    stop_grace: float
+    """How long running tasks have at a stop [s]."""
+
+    @property
+    def last_moment(self) -> float:
+        """When all tasks must be gone, whatever they were promised, on the same clock [s]."""
+        return self.job.moment + self.stop_grace
 
     @property
     def moment(self) -> float:
@@ -175,11 +182,13 @@ class TimeLimit(Value):
             coordinator.spread("job end", self.job.tell())
 
 
-def _time_limit(options: Options, orders: Orders, offset: float, born: float, environ: Mapping[str, str]) -> TimeLimit:
+def _time_limit(start: Start, orders: Orders, offset: float, born: float, environ: Mapping[str, str]) -> TimeLimit:
+    options, stop_grace = start.options, start.farm.rules.stop_grace
     timeout = math.inf if options.timeout is None else born + options.timeout
     askers = launched_size(environ) if len(orders.farmers) == 1 else 1
-    job = JobEnd(orders.job_end, plan_question(environ), grace=options.grace, askers=askers, clocks=Clocks(offset=offset))
-    return TimeLimit(timeout, job)
+    grace = options.grace + stop_grace
+    job = JobEnd(orders.job_end, plan_question(environ), grace=grace, askers=askers, clocks=Clocks(offset=offset))
+    return TimeLimit(timeout, job, stop_grace)
 
 
 def _work(
@@ -197,6 +206,9 @@ def _work(
         if farmer.stop_reason is None:
             reason = _stop_reason(receiver, limit)
             request = next(requests) if coordinator.is_leader and reason is None else None
+            if receiver.is_draining and farmer.drain_reason is None:
+                coordinator.spread("drain", DRAIN_SIGNAL.name)
+                farmer.drain(DRAIN_SIGNAL.name)
             if request is not None and request.is_drain and farmer.drain_reason is None:
                 coordinator.spread("drain", request.reason)
                 farmer.drain(request.reason)

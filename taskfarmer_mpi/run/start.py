@@ -17,6 +17,7 @@ from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.walltime import job_end
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.launcher import local_rank
@@ -184,7 +185,7 @@ class Start:
         holder = f"{node_name()} pid {os.getpid()} ({self._name})"
         self.lock = WorkLock(workdir, paths, holder)
         self.lock.is_hurried = self._is_hurried
-        self.farm = Farm.of(workdir, self.lock, handler, plan.listed)
+        self.farm = Farm.of(workdir, self.lock, handler, plan.listed, read_rules(plan.rules))
 
     def _read_tasklist(self) -> Handler:
         return make_handler(self._plan.handler, self._plan.tasklist, self._plan.workdir)
@@ -207,7 +208,9 @@ class Start:
         """Return what notices lines that are appended to the tasklist from now on."""
         return TasklistWatch(self.farm, self._plan.digest, lambda: self._read_tasklist().tasks, state=self._tasklist_state)
 
-    def farmer(self, orders: Orders, offset: float, deadline: Callable[[], float]) -> Farmer:
+    def farmer(
+        self, orders: Orders, offset: float, deadline: Callable[[], float], last_moment: Callable[[], float]
+    ) -> Farmer:
         """Build the farmer of this rank.
 
         Parameters
@@ -246,7 +249,7 @@ class Start:
             first_node_slot=self._first_node_slot(orders, slots),
         )
         outfit = Outfit(self.farm, self._runner, pool, slots, self._journal(identity, pool), self.life, self.task_lock)
-        farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time))
+        farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time, last_moment))
         note_recovery(farmer.journal, self._recovery)
         farmer.journal.note("start", begin=round(self._begin, 6))
         if self._absence is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.policies.rules import merge_rules
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, node_name
@@ -25,6 +26,8 @@ class Request(Value):
     """Slots per farmer; 0 for one per CPU."""
     directory: Path | None = None
     """Where the tasks are to run."""
+    rules: dict[str, str] = {}
+    """What is to be done about tasks that last too long or fail, by option."""
 
 
 class Plan(Value):
@@ -44,11 +47,13 @@ class Plan(Value):
     """How many tasks plain farmers may know; None before the work directory was looked at."""
     digest: str = ""
     """SHA-256 of the texts of those tasks."""
+    rules: dict[str, str] = {}
+    """What is done about tasks that last too long or fail, by option; `read_rules` says what they mean."""
 
     @property
     def to_store(self) -> Stored:
         """What a new work directory keeps of it."""
-        return Stored(self.tasklist, self.handler, self.runner, self.directory, self.slots)
+        return Stored(self.tasklist, self.handler, self.runner, self.directory, self.slots, rules=self.rules)
 
 
 def make_plan(request: Request) -> Plan:
@@ -78,6 +83,7 @@ def make_plan(request: Request) -> Plan:
         runner=stored.runner if request.runner is None else find(RUNNER, request.runner),
         slots=stored.slots if request.slots is None else request.slots or None,
         directory=stored.directory if request.directory is None else os.path.abspath(request.directory),
+        rules=merge_rules(stored.rules, request.rules),
     )
 
 
@@ -92,6 +98,7 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
         runner=find(RUNNER, "default" if request.runner is None else request.runner),
         slots=slots,
         directory=os.getcwd() if request.directory is None else os.path.abspath(request.directory),
+        rules=merge_rules({}, request.rules),
     )
 
 

@@ -74,7 +74,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         with farm.lock.held(patience):
             lists = _Lists.read(farm.workdir)
         stored = None if lists.config is None else parse_config(lists.config, farm.workdir.config)
-        farm = Farm.of(farm.workdir, farm.lock, farm.handler, None if stored is None else stored.listed)
+        farm = Farm.of(farm.workdir, farm.lock, farm.handler, None if stored is None else stored.listed, farm.rules)
         checked = _check(farm, stored, lists)
         config = stored or replace(wanted, listed=farm.catalog.listed, digest=farm.catalog.lines.digest(farm.catalog.listed))
         forgotten = ForgottenTasks(farm, checked.seen)

@@ -31,6 +31,8 @@ class Stored(Value):
     """How many tasks the tasklist had: those that plain farmers know of."""
     digest: str = ""
     """SHA-256 of the texts of those tasks."""
+    rules: dict[str, str] = {}
+    """What is done about tasks that last too long, fail or take their farmers along, by option."""
 
 
 def encode_config(stored: Stored) -> bytes:
@@ -42,6 +44,8 @@ def encode_config(stored: Stored) -> bytes:
         "slots": "auto" if stored.slots is None else str(stored.slots),
     }
     config["tasklist"] = {"path": _encode_path(stored.tasklist), "tasks": str(stored.listed), "sha256": stored.digest}
+    if stored.rules:
+        config["rules"] = stored.rules
     for what, definition in (("handler", stored.handler), ("runner", stored.runner)):
         config[what] = {"name": definition.name, "class": definition.class_path, "file": _encode_path(definition.source)}
         config[f"{what} options"] = definition.options
@@ -72,6 +76,7 @@ def parse_config(data: bytes, path: Path) -> Stored:
             slots=None if farm["slots"] == "auto" else int(farm["slots"]),
             listed=int(tasklist["tasks"]),
             digest=tasklist["sha256"],
+            rules=dict(config["rules"]) if config.has_section("rules") else {},
         )
     except (configparser.Error, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())

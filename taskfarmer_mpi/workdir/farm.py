@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.policies.rules import Rules
 from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.workdir.catalog import Catalog
 from taskfarmer_mpi.workdir.files import Workdir
@@ -18,9 +19,13 @@ class Farm(Value):
     """What makes commands of tasks."""
     catalog: Catalog
     """The tasks."""
+    rules: Rules = Rules()
+    """What is done about tasks that last too long or fail."""
 
     @classmethod
-    def of(cls, workdir: Workdir, lock: WorkLock, handler: Handler, listed: int | None = None) -> Farm:
+    def of(
+        cls, workdir: Workdir, lock: WorkLock, handler: Handler, listed: int | None = None, rules: Rules | None = None
+    ) -> Farm:
         """Put a farm together.
 
         Parameters
@@ -31,8 +36,10 @@ class Farm(Value):
             The handler of the tasklist; its tasks become those of the work directory.
         listed
             How many tasks of the tasklist plain farmers may know; None for all.
+        rules
+            What is done about tasks that last too long or fail; None for nothing.
         """
         lines = handler.tasks.lines if isinstance(handler.tasks, Catalog) else handler.tasks
         catalog = Catalog(lines, len(lines) if listed is None else listed, workdir.tasks_added)
         handler.tasks = catalog
-        return cls(workdir, lock, handler, catalog)
+        return cls(workdir, lock, handler, catalog, rules or Rules())

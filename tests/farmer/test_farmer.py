@@ -85,7 +85,7 @@ class Stage:
             self.hand.life,
             self.hand.task_lock,
         )
-        self.farmer = Farmer(outfit, Limits(5.0, lambda: deadline, **options), clock=self.clock)
+        self.farmer = Farmer(outfit, Limits(5.0, lambda: deadline, options.get("task_time")), clock=self.clock)
 
     def turn(self, seconds: float = 1.0) -> None:
         """Let the farmer make its steps for a while."""

@@ -1,0 +1,78 @@
+"""Ends tasks in the gentle way: a signal first, SIGKILL to all of their processes after a while."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from taskfarmer_mpi.common.causes import Cause
+from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.wording import say_duration
+from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.policies.rules import Rules
+from taskfarmer_mpi.policies.time_limit import TimeLimit
+from taskfarmer_mpi.tasklists.task import Run
+
+log = Log(__name__)
+
+
+class Overseer:
+    """Watches over the running tasks of one farmer."""
+
+    def __init__(self, pool: Pool, rules: Rules, clock: Callable[[], float]) -> None:
+        """Watch nothing unless the rules say so.
+
+        Parameters
+        ----------
+        pool
+            Where the tasks run.
+        rules
+            How long tasks may last, and how they are asked to end.
+        clock
+            A clock that only goes forward [s]: that of the pool.
+        """
+        self._pool = pool
+        self._rules = rules
+        self._clock = clock
+        self._limit = TimeLimit(rules.task_time) if rules.task_time is not None else None
+        self._deadlines: dict[tuple[int, float], float] = {}
+        """When those are killed that were asked to end [s], by process and start."""
+
+    def see(self, run: Run) -> None:
+        """Take the end of a run into account."""
+        if self._limit is not None and run.is_finished:
+            self._limit.see_finished(run.ended - run.started)
+
+    def step(self) -> None:
+        """Ask what lasts too long to end, and kill what did not heed that."""
+        if self._limit is None:
+            return
+        now, allowed = self._clock(), self._limit.seconds
+        running = self._pool.running()
+        keys = {(pid, since) for pid, _, since in running}
+        self._deadlines = {key: deadline for key, deadline in self._deadlines.items() if key in keys}
+        for pid, task_id, since in running:
+            key = (pid, since)
+            if key not in self._deadlines and now - since >= allowed:
+                log.info("task %d lasts longer than %s: it is asked to end", task_id, say_duration(allowed))
+                self._pool.condemn(pid, Cause.TIME_LIMIT)
+                self._pool.ask([pid], self._rules.at_timeout.signal)
+                self._deadlines[key] = now + self._rules.at_timeout.grace
+            elif now >= self._deadlines.get(key, math.inf):
+                self._pool.kill_one(pid)
+                self._deadlines[key] = math.inf
+
+    def ask_all(self, latest: float) -> float | None:
+        """Ask all tasks to end, as the farmer stops; return until when they have time [s], None if they have none.
+
+        Parameters
+        ----------
+        latest
+            When the farmer must be gone, on its clock [s].
+        """
+        asking = self._rules.at_stop
+        now = self._clock()
+        if asking is None or not self._pool.busy or now >= latest:
+            return None
+        self._pool.ask([pid for pid, _, _ in self._pool.running()], asking.signal)
+        return min(now + asking.grace, latest)

@@ -1,0 +1,126 @@
+"""All rules of a work directory: texts as its configuration keeps them, and what they mean."""
+
+from __future__ import annotations
+
+import signal
+
+from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.errors import OptionError, UserError
+from taskfarmer_mpi.policies.halt import Halt
+from taskfarmer_mpi.policies.retries import Choice, Retries
+from taskfarmer_mpi.policies.time_limit import TaskTime
+from taskfarmer_mpi.policies.values import (
+    read_choice,
+    read_count,
+    read_halt,
+    read_seconds,
+    read_signal,
+    read_task_time,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+GRACE = 10.0
+"""How long a task that was asked to end has for it, unless the user says otherwise [s]."""
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "task-timeout": read_task_time,
+    "task-signal": read_signal,
+    "task-grace": read_seconds,
+    "stop-signal": read_signal,
+    "stop-grace": read_seconds,
+    "retries": read_count,
+    "retry-on": read_choice,
+    "retry-delay": read_seconds,
+    "crash-limit": read_count,
+    "halt": read_halt,
+}
+NAMES = tuple(_READERS)
+"""The rules; an option of each name sets it."""
+_NEEDED = {
+    "task-signal": "task-timeout",
+    "task-grace": "task-timeout",
+    "stop-grace": "stop-signal",
+    "retry-on": "retries",
+    "retry-delay": "retries",
+}
+
+
+class Asking(Value):
+    """How a task is asked to end before it is killed."""
+
+    signal: signal.Signals
+    grace: float
+    """How long it has [s]."""
+
+
+class Rules(Value):
+    """What they mean; nothing is in use by default."""
+
+    task_time: TaskTime | None = None
+    at_timeout: Asking = Asking(signal.SIGTERM, GRACE)
+    at_stop: Asking | None = None
+    retries: Retries = Retries()
+    crash_limit: int = 0
+    """How often farmers may die while a task runs before it has failed; 0 for any number."""
+    halt: Halt | None = None
+
+    @property
+    def counts_attempts(self) -> bool:
+        """Whether farmers have to know how often a task was tried."""
+        return bool(self.retries.count or self.crash_limit)
+
+    @property
+    def stop_grace(self) -> float:
+        """How long running tasks have at a stop [s]."""
+        return self.at_stop.grace if self.at_stop is not None else 0.0
+
+
+def read_rules(texts: Mapping[str, str]) -> Rules:
+    """Return what rules mean.
+
+    Raises
+    ------
+    UserError
+        If one has a value that it cannot take.
+    """
+    try:
+        values: dict[str, Any] = {name: _READERS[name](name, text) for name, text in texts.items() if name in _READERS}
+    except OptionError as error:
+        raise UserError(f"--{error}") from error
+    asked = values.get("stop-signal")
+    return Rules(
+        task_time=values.get("task-timeout"),
+        at_timeout=Asking(values.get("task-signal") or signal.SIGTERM, values.get("task-grace", GRACE)),
+        at_stop=Asking(asked, values.get("stop-grace", GRACE)) if asked else None,
+        retries=Retries(
+            values.get("retries", 0),
+            values.get("retry-on", Choice()),
+            values.get("retry-delay", 0.0),
+        ),
+        crash_limit=values.get("crash-limit", 0),
+        halt=values.get("halt"),
+    )
+
+
+def merge_rules(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the rules of this run: those of the work directory, and those given now, which win.
+
+    Raises
+    ------
+    UserError
+        If one that is given has a value that it cannot take, or means nothing without another one.
+    """
+    merged = {**stored, **given}
+    read_rules(merged)
+    for name in given:
+        needed = _NEEDED.get(name)
+        if needed is not None and not _is_on(needed, merged.get(needed)):
+            raise UserError(f"--{name} says nothing without --{needed}")
+    return merged
+
+
+def _is_on(name: str, text: str | None) -> bool:
+    return text is not None and bool(_READERS[name](name, text))

@@ -1,0 +1,97 @@
+"""How the values of rules are read."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+
+from taskfarmer_mpi.common.causes import Cause
+from taskfarmer_mpi.errors import OptionError
+from taskfarmer_mpi.policies.halt import Halt, Limit
+from taskfarmer_mpi.policies.retries import Choice
+from taskfarmer_mpi.policies.time_limit import TaskTime
+
+_UNSENT = (signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD)
+_RETRIED = (Cause.EXIT, Cause.SIGNAL, Cause.TIME_LIMIT, Cause.MEMORY, Cause.NOT_STARTED)
+
+
+def read_seconds(name: str, text: str) -> float:
+    """Return a time [s], 0 or more."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise OptionError(name, f"{text!r} is not a time in seconds: 0 or more")
+    return value
+
+
+def read_count(name: str, text: str) -> int:
+    """Return a number of things, 0 or more."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 6:
+        raise OptionError(name, f"{text!r} is not a number from 0 to 999999")
+    return int(text)
+
+
+def read_signal(name: str, text: str) -> signal.Signals | None:
+    """Return a signal by its name, with or without SIG, or its number; None for `off`."""
+    if text.lower() == "off":
+        return None
+    word = text.upper().removeprefix("SIG")
+    found = signal.Signals.__members__.get(f"SIG{word}")
+    if found is None and word.isdigit() and int(word) in list(signal.Signals):
+        found = signal.Signals(int(word))
+    if found is None or found in _UNSENT:
+        raise OptionError(name, f"{text!r} is not a signal that can ask a task to end, like TERM, INT, USR1 or USR2, or off")
+    return found
+
+
+def read_task_time(name: str, text: str) -> TaskTime | None:
+    """Return how long a task may last, in seconds or percent of the median; None for 0."""
+    value = _number(text.removesuffix("%"))
+    if not 0 <= value < math.inf or (text.endswith("%") and 0 < value <= 100):
+        raise OptionError(name, f"{text!r} is not a time in seconds, or a percentage above 100 of the median, like 300%")
+    if not value:
+        return None
+    return TaskTime(share=value / 100) if text.endswith("%") else TaskTime(seconds=value)
+
+
+def read_choice(name: str, text: str) -> Choice:
+    """Return which failures are tried again: causes and exit codes, with commas between them."""
+    causes, codes = set(), set()
+    for word in filter(None, text.split(",")):
+        cause = next((cause for cause in _RETRIED if word.strip().replace("-", " ") == cause), None)
+        code = _code(word.strip())
+        if cause is not None:
+            causes.add(cause)
+        elif code is not None:
+            codes.add(code)
+        else:
+            allowed = ", ".join(cause.replace(" ", "-") for cause in _RETRIED)
+            raise OptionError(name, f"{word!r} is neither a cause ({allowed}) nor an exit code from 1 to 255 or a signal")
+    if not causes and not codes:
+        raise OptionError(name, "names nothing")
+    return Choice(frozenset(causes), frozenset(codes))
+
+
+def read_halt(name: str, text: str) -> Halt | None:
+    """Return when the whole farm is to stop: `soon,fail=3`, `now,fail=5%`, `now,success=1`; None for `never`."""
+    if text == "never":
+        return None
+    match = re.fullmatch(r"(soon|now),(fail|success)=(\d{1,9})(%?)", text)
+    if match is None or not int(match[3]) or (match[4] and int(match[3]) > 100):
+        raise OptionError(name, f"{text!r} is not like soon,fail=3 or now,fail=5% or now,success=1, or never")
+    return Halt(is_now=match[1] == "now", is_about_failures=match[2] == "fail", limit=Limit(int(match[3]), bool(match[4])))
+
+
+def _code(word: str) -> int | None:
+    """Return an exit code, or minus the number of a signal."""
+    found = signal.Signals.__members__.get(f"SIG{word.upper().removeprefix('SIG')}")
+    if found is not None:
+        return -found
+    return int(word) if word.isdigit() and 1 <= int(word) <= 255 else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
