@@ -178,7 +178,7 @@ def remove_board(path: Path) -> None:
 def _farmers_of(path: Path) -> list[str]:
     """Return the farmers of a job, first the one that it is named after: it may have died before it named the others."""
     listed: Any = []
-    with suppress(OSError, FarmError, ValueError):
+    with suppress(OSError, FarmError, ValueError, RecursionError):
         listed = json.loads(read_file(path / _FARMERS) or b"[]")
     names = listed if isinstance(listed, list) else []
     return [path.name, *(name for name in names if isinstance(name, str) and "/" not in name)]

@@ -48,5 +48,5 @@ def parse_name(name: str) -> Letter | None:
     try:
         sender, number, kind, text = name.split(".", 3)
         return Letter(int(sender), int(number), kind, json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

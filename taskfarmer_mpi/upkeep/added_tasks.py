@@ -17,7 +17,7 @@ from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.catalog import Origin, encode_added
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import open_file, read_file
+from taskfarmer_mpi.workdir.files import open_file, read_file, sync_file
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import Recorded, append_lines, give_back_tasks, ids_in
 
@@ -110,6 +110,7 @@ class ForgottenTasks:
         forgotten = [i for i in self._ids if i not in known and not self._recorded.flags[i]]
         if forgotten:
             log.info("%d tasks had been added, but were on no list", len(forgotten))
+            sync_file(self._farm.workdir.tasks_added)
             give_back_tasks(self._farm, [Task(task_id, self._farm.catalog[task_id]) for task_id in forgotten])
 
 

@@ -46,7 +46,7 @@ def change_directory(workdir: Workdir, lock: WorkLock, directory: str, patience:
                 f"{workdir.path}: its tasks run in {stored.directory}, not in {directory}, as long as farmers are at work"
                 f" ({farmer.farmer}): leave --chdir away, or stop them first"
             )
-        replace_file(workdir.config, encode_config(replace(stored, directory=directory)))
+        replace_file(workdir.config, encode_config(replace(stored, directory=directory)), lock.confirm)
 
 
 def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
@@ -86,12 +86,13 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
                 if _Lists.read_run(farm.workdir) != (lists.config, lists.tasks_added):
                     continue  # another farmer was quicker: look at what it made
                 if lists.toprocess is None and not farm.workdir.toprocess.exists():
+                    farm.lock.confirm()
                     temporary.replace(farm.workdir.toprocess)
                 if checked.has_done_tasks:
-                    _drop_done(farm.workdir.toprocess, lists.toprocess, checked.recorded)
-                    _drop_done(farm.workdir.added, lists.added, checked.recorded)
+                    _drop_done(farm, farm.workdir.toprocess, lists.toprocess, checked.recorded)
+                    _drop_done(farm, farm.workdir.added, lists.added, checked.recorded)
                 if stored is None:
-                    replace_file(farm.workdir.config, encode_config(config))
+                    replace_file(farm.workdir.config, encode_config(config), farm.lock.confirm)
                 forgotten.give_back()
         add_all_appended(farm, farm.catalog.lines, patience)
         return farm
@@ -221,7 +222,7 @@ def _write_to_do(fd: int, farm: Farm, recorded: bytearray) -> None:
         write_all(fd, b"".join(b"%d %s\n" % (task_id, catalog.raw(task_id)) for task_id in block))
 
 
-def _drop_done(path: Path, to_do: bytes | None, recorded: bytearray) -> None:
+def _drop_done(farm: Farm, path: Path, to_do: bytes | None, recorded: bytearray) -> None:
     """Take tasks off a stack that are recorded already, and those that it has twice, unless it changed meanwhile."""
     if to_do is None or to_do != read_file(path):
         return
@@ -233,4 +234,4 @@ def _drop_done(path: Path, to_do: bytes | None, recorded: bytearray) -> None:
             kept[task_id] = line
     if len(kept) < len(lines):
         log.info("%s: %d tasks were there twice or done already", path, len(lines) - len(kept))
-        replace_file(path, b"".join(kept[task_id] + b"\n" for task_id in sorted(kept, reverse=True)))
+        replace_file(path, b"".join(kept[task_id] + b"\n" for task_id in sorted(kept, reverse=True)), farm.lock.confirm)

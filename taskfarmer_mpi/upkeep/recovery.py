@@ -20,7 +20,7 @@ from taskfarmer_mpi.lives.guardian import Owner, find_processes
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import node_name, read_file
+from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file, sync_file
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, OpenJournals, open_journals, read_records
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
@@ -85,6 +85,7 @@ def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
             locks = None if path in own else _seize(farm, path, waiting)
             if locks is not None:
                 dead.append(_Dead(JournalReader(path), locks))
+                _read(dead, waiting)
         recovery = _settle(farm, dead, patience) if dead else Recovery()
     finally:
         for farmer in dead:
@@ -147,6 +148,15 @@ def _seize_tasks(farm: Farm, who: Identity, life: LifeLock, waiting: list[str]) 
     return None
 
 
+def _read(dead: list[_Dead], waiting: list[str]) -> None:
+    """Read the journal of the last one of the dead; leave it alone if what it says is damaged."""
+    try:
+        dead[-1].reader.advance()
+    except FarmError as error:
+        waiting.append(str(error))
+        dead.pop().let_go()
+
+
 def _survivors(farm: Farm, who: Identity) -> list[int]:
     """Return the processes of a dead farmer's tasks on this node, also those that let go of its lock."""
     return find_processes(Owner(who.farmer, who.task_lock, str(farm.workdir.path), {"SLURM_JOB_ID": who.job}))
@@ -162,8 +172,6 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
     """Bring the tasks of dead farmers to where they belong."""
     others = OpenJournals(farm.workdir.farmers, {farmer.reader.path for farmer in dead})
     recorded = Recorded(farm)
-    for farmer in dead:
-        farmer.reader.advance()
     others.advance()
     recorded.advance()  # the long way, without the lock; what comes after is short
     with farm.lock.held(patience):
@@ -174,7 +182,10 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
         settled = [farmer for farmer in present if _is_known(farm, farmer)]
         states = [farmer.state for farmer in settled if farmer.state is not None]
         _record(farm, states, recorded.flags)
+        _strike_out(farm, {task_id for state in states for task_id in state.ended})
         tasks = _give_back(farm, settled, others.held(), recorded.flags)
+        for path in (farm.workdir.toprocess, farm.workdir.added, farm.workdir.finished, farm.workdir.failed):
+            sync_file(path)  # lines that the dead farmers wrote, and that nothing was appended to
         for farmer in settled:
             close_journal(farmer.reader.path)
     for farmer in settled:
@@ -201,6 +212,15 @@ def _record(farm: Farm, states: list[JournalState], recorded: bytearray) -> None
             append_tasks(path, [Task(task_id, farm.catalog[task_id]) for task_id in missing], farm.lock.confirm)
         for task_id in missing:
             recorded[task_id] = 1
+
+
+def _strike_out(farm: Farm, ended: set[int]) -> None:
+    """Take tasks that have ended off the stacks: after a loss of power the cut of `toprocess` may be missing."""
+    for path in (farm.workdir.toprocess, farm.workdir.added):
+        if ended and any(True for _ in _listed(farm, path, ended)):
+            lines = io.BytesIO(read_file(path) or b"")
+            kept = [line for line in lines if line.endswith(b"\n") and split_line(line[:-1])[0] not in ended]
+            replace_file(path, b"".join(kept), farm.lock.confirm)
 
 
 def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: bytearray) -> int:

@@ -128,8 +128,7 @@ def _move(
     for task_id in ids:
         _keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
     for path, kept in lists:
-        lock.confirm()
-        replace_file(path, kept)
+        replace_file(path, kept, lock.confirm)
     put_on_stacks(workdir, listed, found.values(), lock.confirm)
     journal.note("given", ids=ids)
     journal.sync()

@@ -59,7 +59,7 @@ def parse_agreement(data: bytes, path: Path) -> Agreement:
         if content["format"] != FORMAT:
             raise UserError(f"{path}: format {content['format']} is not {FORMAT}: written by a newer version?")
         return Agreement(str(content["lock"]), str(content["workdir"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged; if no farmer is at work, remove it") from error
 
 

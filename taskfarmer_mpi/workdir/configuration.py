@@ -78,7 +78,7 @@ def parse_config(data: bytes, path: Path) -> Stored:
             digest=tasklist["sha256"],
             rules=dict(config["rules"]) if config.has_section("rules") else {},
         )
-    except (configparser.Error, KeyError, ValueError) as error:
+    except (configparser.Error, KeyError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a work directory: {reason}") from error
 

@@ -6,11 +6,11 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.errors import FarmError, UserError, farm_error
 
 NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 """What `flock` says on a file system that has none; 524 is the kernel's ENOTSUPP, as Cray's DVS returns it."""
@@ -105,11 +105,37 @@ def read_file(path: Path, offset: int = 0, size: int = -1) -> bytes | None:
         return file.read(size)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` at once: readers see the old content or the new one, also after a crash."""
+def sync_file(path: Path) -> None:
+    """Bring a file to the disk that another process may have written and died before it did so; it need not exist.
+
+    Who makes something of what it says, and has that on disk first, would contradict the file after a loss of power.
+
+    Raises
+    ------
+    FarmError
+        If the disk refuses.
+    """
+    try:
+        fd = open_file(path, os.O_RDWR)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise farm_error(f"{path}: cannot write", error) from error
+
+
+def replace_file(path: Path, data: bytes, confirm: Callable[[], None] = lambda: None) -> None:
+    """Put `data` at `path` at once: readers see the old content or the new one, also after a crash.
+
+    Where that is done under the work lock, `confirm` is its `WorkLock.confirm`: the last thing that is asked before.
+    """
     with temporary_file(path) as (fd, temporary):
         write_all(fd, data)
         os.fsync(fd)
+        confirm()
         temporary.replace(path)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 
+from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.workdir.files import open_file
 from taskfarmer_mpi.workdir.journal_records import (
     CLOSED_SUFFIX,
@@ -49,18 +50,39 @@ class JournalState:
         """Tasks that the last record takes: the farmer may have died before `toprocess` lost them."""
 
     def apply(self, record: Record) -> None:
-        """Take one record into account."""
+        """Take one record into account.
+
+        Raises
+        ------
+        FarmError
+            If it is not as farmers write them: then what its farmer has in its hands is not known.
+        """
         kind = record["ev"]
-        self.suspect = set(record["ids"]) if kind == "taken" else set()
+        ids = _task_ids(record) if kind in ("taken", "given") else set()
+        self.suspect = ids if kind == "taken" else set()
         if kind == "taken":
-            self.held.update(record["ids"])
+            self.held |= ids
         elif kind == "end":
-            self.held.discard(record["id"])
-            self.ended[record["id"]] = record["rc"]
+            task_id, code = record.get("id"), record.get("rc")
+            if not (_is_task_id(task_id) and isinstance(code, int)):
+                raise FarmError("a record of an end is not as farmers write them")
+            self.held.discard(task_id)
+            self.ended[task_id] = code
         elif kind == "recorded":
             self.ended.clear()
         elif kind == "given":
-            self.held.difference_update(record["ids"])
+            self.held -= ids
+
+
+def _is_task_id(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value < 10**18
+
+
+def _task_ids(record: Record) -> set[int]:
+    ids = record.get("ids")
+    if not (isinstance(ids, list) and all(map(_is_task_id, ids))):
+        raise FarmError(f"a record of tasks {record['ev']} is not as farmers write them")
+    return set(ids)
 
 
 def open_journal(path: Path) -> BinaryIO:
@@ -98,7 +120,13 @@ class JournalReader:
         self._offset = 0
 
     def advance(self) -> None:
-        """Take in the whole lines that were added; a journal that was closed meanwhile is left as it was."""
+        """Take in the whole lines that were added; a journal that was closed meanwhile is left as it was.
+
+        Raises
+        ------
+        FarmError
+            If it is no journal, or a record of what is in its farmer's hands is damaged.
+        """
         try:
             fd = open_file(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -117,8 +145,11 @@ class JournalReader:
             return
         if self.state is None:
             self.state = JournalState(read_identity(record, self.path))
-        else:
+            return
+        try:
             self.state.apply(record)
+        except FarmError as error:
+            raise FarmError(f"{self.path}: {error}") from error
 
 
 class OpenJournals:

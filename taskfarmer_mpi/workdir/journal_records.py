@@ -75,10 +75,10 @@ def encode_record(kind: str, moment: float, fields: Record) -> bytes:
 
 
 def parse_record(line: bytes) -> Record | None:
-    """Decode one line of a journal; None if it is torn."""
+    """Decode one line of a journal; None if it is torn, or no record at all."""
     try:
         record = _decode(line.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("ev"), str) else None
 

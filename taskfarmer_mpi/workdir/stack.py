@@ -119,7 +119,7 @@ def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -
         try:
             fd = opened.enter_context(opened_list(path, 0, confirm))
             if _is_rewritten(fd):
-                _restore_order(path, is_valid)
+                _restore_order(path, is_valid, confirm)
                 fd = opened.enter_context(opened_list(path, 0, confirm))
         except FileNotFoundError as error:
             raise FarmError(f"{path}: the list of tasks to do is gone") from error
@@ -145,11 +145,11 @@ def _is_rewritten(fd: int) -> bool:
     return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
 
 
-def _restore_order(path: Path, is_valid: Callable[[Task], bool]) -> None:
+def _restore_order(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -> None:
     lines = (read_file(path) or b"").split(b"\n")[:-1]
     tasks = [_parse_known(path, line, is_valid) for line in lines]  # or garbage on the top would sink out of sight
     tasks.sort(key=lambda task: task.id, reverse=True)
-    replace_file(path, b"".join(map(encode_task, tasks)))
+    replace_file(path, b"".join(map(encode_task, tasks)), confirm)
 
 
 def _leading_id(line: bytes) -> int:

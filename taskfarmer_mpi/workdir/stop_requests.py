@@ -41,7 +41,7 @@ def parse_request(data: bytes) -> StopRequest | None:
     try:
         content = json.loads(data)
         return StopRequest(frozenset(content["farmers"]), bool(content["drain"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -133,6 +133,37 @@ def test_an_outcome_that_reached_its_list_is_not_recorded_twice(tmp_path: Path) 
     assert farm.workdir.finished.read_text() == "0 true 0\n1 true 1\n2 true 2\n"
 
 
+def test_a_task_that_ended_is_taken_off_a_list_whose_cut_was_lost_with_the_power(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    hand = Hand(farm, "dead")
+    hand.note("taken", ids=[0, 1, 2])  # the cut that followed never reached the disk
+    hand.end(0, 0)
+    hand.end(1, 3)
+    hand.die()
+    assert settle(farm).farmers == 1
+    assert (ids_in(farm.workdir.finished), ids_in(farm.workdir.failed)) == ([0], [1])
+    assert ids_in(farm.workdir.toprocess) == [9, 8, 7, 6, 5, 4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "record", ['{"ev":"taken"}', '{"ev":"taken","ids":7}', '{"ev":"given","ids":["a"]}', '{"ev":"end","id":-1,"rc":0}']
+)
+def test_a_journal_with_a_damaged_record_is_left_alone_and_told(tmp_path: Path, record: str) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    damaged, dead = Hand(farm, "a"), Hand(farm, "b")
+    cut(farm, 2)
+    damaged.note("taken", ids=[0])
+    with damaged.journal.path.open("a") as file:
+        file.write(f"{record}\n")
+    dead.note("taken", ids=[1])
+    damaged.die()
+    recovery = settle(farm)
+    assert "a.journal: a record of " in recovery.waiting[0]
+    assert recovery.farmers == 0
+    assert damaged.journal.path.exists()
+    assert ids_in(farm.workdir.toprocess) == [9, 8, 7, 6, 5, 4, 3, 2]
+
+
 def test_death_between_giving_back_and_saying_so_changes_nothing(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     hand = Hand(farm, "dead")

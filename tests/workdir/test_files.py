@@ -1,11 +1,13 @@
 """Names and files of a work directory."""
 
 import os
+from pathlib import Path
 
 import pytest
 from helpers import Site, settled
 
-from taskfarmer_mpi.workdir.files import node_name
+from taskfarmer_mpi.errors import FencedError
+from taskfarmer_mpi.workdir.files import node_name, replace_file
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,15 @@ def test_a_farm_works_on_a_node_with_an_odd_name(site: Site) -> None:
     (site.path / "tasks").write_text("true\n")
     site.farm("tasks", environ=site.environ(SLURMD_NODENAME="rack 7/node 1")).succeed(60)
     assert list(settled(site.path / "tasks_workdir", ["true"]).finished) == [0]
+
+
+def test_a_file_is_not_replaced_once_the_lock_was_lost(tmp_path: Path) -> None:
+    def lose() -> None:
+        assert [path.stat().st_size for path in tmp_path.iterdir()] == [3, 3], "all else is done by then"
+        raise FencedError("lost")
+
+    path = tmp_path / "list"
+    path.write_bytes(b"old")
+    with pytest.raises(FencedError):
+        replace_file(path, b"new", lose)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
