@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from taskfarmer_mpi.common.log import Log
-from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.progress.counting import Counter
 from taskfarmer_mpi.progress.rates import LineSchedule, RateMeter, format_line
@@ -96,7 +96,7 @@ class Display:
                 self._bar = Bar(sys.stderr)
                 now = self._clock()
             self._look(now)
-        except OSError as error:  # whether the farm can go on is the farmer's matter
+        except (FarmError, OSError) as error:  # whether the farm can go on is the farmer's matter
             log.debug("cannot look at the progress: %s", error)
         cost = self._clock() - now
         self._next_look = now + max(self._interval, COST_FACTOR * cost)

@@ -34,8 +34,13 @@ class MpiChild:
 
     def __init__(self) -> None:
         """Make it; early, as long as this process has no threads."""
-        self._output = os.memfd_create("MPI")
         own, other = socket.socketpair()
+        try:
+            self._output = os.memfd_create("MPI")
+        except OSError:
+            own.close()
+            other.close()
+            raise
         farmer = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()

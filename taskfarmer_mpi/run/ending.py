@@ -66,8 +66,19 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
     code = _exit_code(census, farmer, coordinator)
     coordinator.spread("end", code)
     leave(farmer, farm)  # before it looks who else is at work: of those that end together, one at least sees nobody
+    try:
+        return Ending(code, _summary(farm, farmer, coordinator, census, patience, born))
+    except (FarmError, OSError) as error:  # everything is recorded: what is said of it changes no code
+        log.warning("the summary cannot be made: %s", describe(error, farm.workdir.path))
+        return Ending(code, [])
+
+
+def _summary(
+    farm: Farm, farmer: Farmer, coordinator: Coordinator, census: Census, patience: float, born: float
+) -> list[str]:
+    """Merge the trace, and return the summary."""
     trace = _merge_as_last(farm, patience, coordinator.ranks.life_paths.values(), is_in_haste=farmer.stop_reason is not None)
-    lines = summarize(
+    return summarize(
         census=census,
         groups=_group_failures(farm, census.failed),
         work=_work(farm, farmer, coordinator, time.monotonic() - born),
@@ -75,7 +86,6 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
         stop_reason=farmer.stop_reason or farmer.drain_reason,
         trace=trace,
     )
-    return Ending(code, lines)
 
 
 def leave(farmer: Farmer, farm: Farm) -> None:

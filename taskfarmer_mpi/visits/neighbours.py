@@ -55,7 +55,8 @@ class Neighbours:
         """Return how many farmers share the list, this one included."""
         now = self._clock()
         if now - self._counted > _COUNT_INTERVAL:
-            self._count = len(open_journals(self._own.parent))
+            with suppress(FarmError):  # how much is taken is not worth trouble
+                self._count = len(open_journals(self._own.parent))
             self._counted = now
         return self._count
 
@@ -84,7 +85,7 @@ class Neighbours:
     def _on_other_nodes(self) -> Iterator[tuple[Path, Identity]]:
         import random
 
-        with suppress(OSError):
+        with suppress(FarmError, OSError):
             oldest = self._own.stat().st_mtime - _SILENCE
             paths = open_journals(self._own.parent)
             for path in random.sample(paths, min(len(paths), _LOOKED_AT)):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeGuard
 
-from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.workdir.files import open_file
 from taskfarmer_mpi.workdir.journal_records import (
     CLOSED_SUFFIX,
@@ -23,18 +23,33 @@ _LAST = 16 * 1024
 
 
 def open_journals(folder: Path) -> list[Path]:
-    """Return the journals of farmers that live or died unnoticed, in the order of their names."""
-    return sorted(folder.glob(f"*{OPEN_SUFFIX}"))
+    """Return the journals of farmers that live or died unnoticed, in the order of their names.
+
+    Raises
+    ------
+    FarmError
+        If the folder cannot be read: then nobody may believe that there are none.
+    """
+    return _journals(folder, OPEN_SUFFIX)
 
 
 def all_journals(folder: Path) -> list[Path]:
     """Return the journals of all farmers that ever worked here, in the order of their births, each once.
 
     One that is open now can be closed, and so have another name, when it is read; `read_records` knows that.
+    Errors are those of `open_journals`.
     """
-    journals = {path.stem: path for path in folder.glob(f"*{OPEN_SUFFIX}")}
-    journals |= {path.stem: path for path in folder.glob(f"*{CLOSED_SUFFIX}")}
+    journals = {path.stem: path for suffix in (OPEN_SUFFIX, CLOSED_SUFFIX) for path in _journals(folder, suffix)}
     return [journals[name] for name in sorted(journals)]  # names begin with the time of birth
+
+
+def _journals(folder: Path, suffix: str) -> list[Path]:
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(suffix))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise farm_error(f"{folder}: cannot read", error) from error
 
 
 class JournalState:

@@ -31,6 +31,7 @@ ERRORS = {
 """What single calls are made to fail with."""
 _CALL = re.compile(r"(\w+)\((.*)")
 _WRITING = re.compile(r"O_CREAT|O_RDWR|O_WRONLY|O_TRUNC")
+_DRAFT = re.compile(r"(?<=\.)[0-9a-f]{16}$")
 _FARMER = re.compile(r"\d{8}T\d{6}-.*?-\d+-[0-9a-f]{6}")
 
 
@@ -83,7 +84,7 @@ def read_calls(trace: Path, folder: Path) -> list[Call]:
 def _file_of(arguments: str, folder: Path) -> str:
     """Return the last file of a call below a folder; a call with two paths is known by where it leads to."""
     found = re.findall(rf'[<"]{re.escape(str(folder))}/?([^>"]*)', arguments.partition(") = ")[0])
-    return _FARMER.sub("FARMER", found[-1] or ".") if found else ""
+    return _DRAFT.sub("DRAFT", _FARMER.sub("FARMER", found[-1] or ".")) if found else ""
 
 
 def under_lock(calls: list[Call]) -> list[Call]:

@@ -19,12 +19,14 @@ from campaign.calls import Call, changing, killing, read_calls, traced
 from campaign.local import Launch, LocalFarm
 
 DEADLINE = 120.0
-LIMIT = 3
+LIMIT = 5
 """How often a call is aimed at that was missed."""
 DEAD = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 Key = tuple[str, str, int]
 """Name of a call, its file, and which such one it is in the operation."""
+Pair = tuple[tuple[str, str], tuple[str, str]]
+"""A call and the next one: the kind of place between two calls."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,12 @@ class Deaths:
     """How many calls come between them that change nothing."""
     killed: dict[Key, int] = field(default_factory=dict)
     """How often it was killed before each of them."""
+    pairs: set[Pair] = field(default_factory=set)
+    """Between which two calls it was killed."""
     elsewhere: int = 0
     """How often it died at another call than one of these, or not at all."""
     missed: list[Key] = field(default_factory=list)
+    """Calls before which it never died, nor at another time between the same two calls."""
     faults: list[str] = field(default_factory=list)
 
 
@@ -66,6 +71,14 @@ def keyed(calls: list[Call]) -> Iterator[tuple[Key, Call]]:
         what = (call.name, call.file)
         seen[what] = seen.get(what, 0) + 1
         yield (*what, seen[what]), call
+
+
+def paired(calls: list[Call]) -> Iterator[tuple[Pair, Key]]:
+    """Return the kind of place before each call."""
+    before = ("", "")
+    for key, _ in keyed(calls):
+        yield (before, key[:2]), key
+        before = key[:2]
 
 
 class Killer:
@@ -83,6 +96,7 @@ class Killer:
         shutil.copytree(folder, self._saved, symlinks=True)
         whole = self._trace()
         self._calls = dict(keyed(changing(whole)))
+        self._pairs = {key: pair for pair, key in paired(changing(whole))}
         self.deaths = Deaths(operation.name, len(self._calls), len(whole) - len(self._calls))
 
     def _new_farm(self) -> LocalFarm:
@@ -104,9 +118,11 @@ class Killer:
         self.deaths.calls = len(wanted)
         for shift in range(LIMIT):  # where the number of calls before it differs a little from run to run
             for key, call in wanted:
-                if key not in self.deaths.killed:
+                if not (key in self.deaths.killed or (shift and self._pairs[key] in self.deaths.pairs)):
                     self._kill(call.name, call.number + (shift + 1) // 2 * (-1) ** shift)
-        self.deaths.missed = [key for key, _ in wanted if key not in self.deaths.killed]
+        self.deaths.missed = [
+            key for key, _ in wanted if key not in self.deaths.killed and self._pairs[key] not in self.deaths.pairs
+        ]
         return self.deaths
 
     def _kill(self, name: str, number: int) -> None:
@@ -115,8 +131,9 @@ class Killer:
         launch = self._operation.start(self._farm, killing(out, name, max(1, number)))
         self._farm.notes.excuse(launch.label, "SIGKILL")
         code = launch.process.wait(DEADLINE)
-        where = self._where(out) if code in DEAD else None
-        if where in self._calls:
+        pair, where = self._where(out) if code in DEAD else (None, None)
+        if pair is not None and where is not None:
+            self.deaths.pairs.add(pair)
             self.deaths.killed[where] = self.deaths.killed.get(where, 0) + 1
         else:
             self.deaths.elsewhere += 1
@@ -125,11 +142,11 @@ class Killer:
             f"{self._operation.name} killed before {where or (name, number)}: {fault}" for fault in faults
         ]
 
-    def _where(self, trace: Path) -> Key | None:
+    def _where(self, trace: Path) -> tuple[Pair, Key] | tuple[None, None]:
         """Return before which call of the operation it died: the last one of its trace."""
         calls = read_calls(trace, self._farm.workdir)
-        last = [key for key, call in keyed(changing(self._operation.choose(calls))) if call is calls[-1]]
-        return last[0] if last else None
+        chosen = changing(self._operation.choose(calls))
+        return list(paired(chosen))[-1] if chosen and chosen[-1] is calls[-1] else (None, None)
 
     def _finish(self, code: int) -> list[str]:
         """Have a farmer do the rest; return what is wrong then."""

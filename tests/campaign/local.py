@@ -30,10 +30,16 @@ class Launch:
     process: Process
     fault: str = ""
     """What strace or its shell does to it; nothing if it is left in peace."""
+    trace: Path | None = None
+    """What strace wrote of it, if that was asked for."""
 
     def guardians(self) -> list[int]:
         """Return its guardians."""
         return [pid for pid in processes_with(self.process.launch) if any(map(_is_guardian, command_of(pid)))]
+
+    def has_lost_a_process(self) -> bool:
+        """Whether strace killed one of its processes, but not the last one."""
+        return self.trace is not None and b"+++ killed by SIGKILL" in self.trace.read_bytes() and self.process.is_running()
 
     def kill_family(self) -> None:
         """Kill all its processes, its tasks, too: what a lost node does."""
@@ -97,7 +103,8 @@ class LocalFarm:
     def _start(self, kind: str, words: Sequence[str | Path], fault: str) -> Launch:
         label = f"{kind}{len(self.launches)}"
         process = self.site.start(*words, environ=self.site.environ(**{LABEL: label}))
-        self.launches.append(Launch(label, kind, process, fault))
+        trace = self.folder / f"trace{len(self.launches)}"
+        self.launches.append(Launch(label, kind, process, fault, trace if str(trace) in map(str, words) else None))
         return self.launches[-1]
 
     def trace(self) -> Path:

@@ -118,9 +118,17 @@ class Round:
         while time.monotonic() < end and len(self._farm.notes.started()) < wanted:
             time.sleep(self._chance.uniform(0.0, 0.05))
 
+    def _wait(self, launch: Launch) -> int:
+        """Wait until a launch has ended; return its exit code."""
+        wait_for(lambda: launch not in self._alive(), deadline=DEADLINE, what=f"the end of {launch.label}")
+        return launch.process.wait(0)
+
     # -- what is started ---------------------------------------------------------------------------
 
     def _alive(self) -> list[Launch]:
+        for launch in self._farm.launches:
+            if launch.kind == "pytaskfarmer" and launch.fault and launch.has_lost_a_process():
+                launch.kill_family()  # what is left of it never ends, and may hold the lock for good
         return [launch for launch in self._farm.launches if launch.process.is_running()]
 
     def _start(self, kind: str = "") -> None:
@@ -240,7 +248,7 @@ class Round:
                 farm.notes.retried(task_id)
         launch = farm.command(name, *words, prefix=prefix, fault=fault)
         self._note(launch)
-        if launch.process.wait(DEADLINE) == 0:
+        if self._wait(launch) == 0:
             self._promised.append((launch, ids))
 
     def _failing(self) -> list[int]:
@@ -260,9 +268,7 @@ class Round:
             report.done["power off"] += 1
             report.done["torn or zero-filled journal"] += tear_journals(farm.workdir, self._chance)
         for launch in farm.launches:
-            if launch.kind == "pytaskfarmer" and launch.fault:
-                self._wait_or_kill(launch)
-            self._judge(launch, launch.process.wait(DEADLINE))
+            self._judge(launch, self._wait(launch))
         lossy = any(launch.kind == "pytaskfarmer" and launch.fault for launch in farm.launches)
         last = farm.farmer("-n", "4", *(["--reclaim"] if lossy else []))
         code = last.process.wait(DEADLINE)
@@ -275,13 +281,6 @@ class Round:
         starts = Counter(name.partition(".")[0] for name in farm.notes.started())
         report.tasks, report.runs = len(starts), sum(starts.values())
         report.reruns = report.runs - report.tasks
-
-    def _wait_or_kill(self, launch: Launch) -> None:
-        """End a PyTaskFarmer one of whose processes died: it never ends by itself."""
-        end = time.monotonic() + 3
-        while launch.process.is_running() and time.monotonic() < end:
-            time.sleep(0.05)
-        launch.kill_family()
 
     def _judge(self, launch: Launch, code: int) -> None:
         """Look how a launch ended, and withdraw its excuse if nothing happened to it after all."""
