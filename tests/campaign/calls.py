@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +43,12 @@ class Call:
     name: str
     file: str
     """Name of its file, the same in all runs; empty if it has none in the work directory."""
+    path: str
+    """The same as this run has it."""
     number: int
     """How many calls of this name there were, this one included."""
+    number_with_path: int
+    """How many of these had this file."""
     text: str
     """Its line in the trace."""
 
@@ -71,20 +76,21 @@ def slow(out: Path, seconds: float) -> list[str]:
 
 def read_calls(trace: Path, folder: Path) -> list[Call]:
     """Return the calls of a trace; files are those below a folder."""
-    numbers: dict[str, int] = {}
+    numbers: Counter[tuple[str, str]] = Counter()
     calls = []
     for line in trace.read_text(errors="replace").splitlines():
         if match := _CALL.match(line):
-            name = match[1]
-            numbers[name] = numbers.get(name, 0) + 1
-            calls.append(Call(name, _file_of(match[2], folder), numbers[name], line))
+            name, path = match[1], _path_of(match[2], folder)
+            file = _DRAFT.sub("DRAFT", _FARMER.sub("FARMER", path))
+            numbers.update([(name, ""), (name, path or ".")])
+            calls.append(Call(name, file, path, numbers[name, ""], numbers[name, path or "."], line))
     return calls
 
 
-def _file_of(arguments: str, folder: Path) -> str:
+def _path_of(arguments: str, folder: Path) -> str:
     """Return the last file of a call below a folder; a call with two paths is known by where it leads to."""
     found = re.findall(rf'[<"]{re.escape(str(folder))}/?([^>"]*)', arguments.partition(") = ")[0])
-    return _DRAFT.sub("DRAFT", _FARMER.sub("FARMER", found[-1] or ".")) if found else ""
+    return found[-1] or "." if found else ""
 
 
 def under_lock(calls: list[Call]) -> list[Call]:

@@ -119,28 +119,35 @@ class Killer:
         for shift in range(LIMIT):  # where the number of calls before it differs a little from run to run
             for key, call in wanted:
                 if not (key in self.deaths.killed or (shift and self._pairs[key] in self.deaths.pairs)):
-                    self._kill(call.name, call.number + (shift + 1) // 2 * (-1) ** shift)
+                    self._kill(key, call, shift)
         self.deaths.missed = [
             key for key, _ in wanted if key not in self.deaths.killed and self._pairs[key] not in self.deaths.pairs
         ]
         return self.deaths
 
-    def _kill(self, name: str, number: int) -> None:
+    def _kill(self, key: Key, call: Call, shift: int) -> None:
         self._restore()
         out = self._folder / "trace"
-        launch = self._operation.start(self._farm, killing(out, name, max(1, number)))
+        path = self._farm.workdir / call.path
+        is_known = bool(call.path) and (call.path == call.file or path.exists())
+        if shift == 1 and is_known:  # how many other files it opens depends on what else lives on this machine
+            prefix = killing(out, call.name, call.number_with_path, path)
+        else:
+            prefix = killing(out, call.name, max(1, call.number + (shift + 1) // 2 * (-1) ** shift))
+        launch = self._operation.start(self._farm, prefix)
         self._farm.notes.excuse(launch.label, "SIGKILL")
         code = launch.process.wait(DEADLINE)
-        pair, where = self._where(out) if code in DEAD else (None, None)
+        pair: Pair | None = self._pairs[key]
+        where: Key | None = key
+        if code not in DEAD or "-P" not in prefix:
+            pair, where = self._where(out) if code in DEAD else (None, None)
         if pair is not None and where is not None:
             self.deaths.pairs.add(pair)
             self.deaths.killed[where] = self.deaths.killed.get(where, 0) + 1
         else:
             self.deaths.elsewhere += 1
         faults = self._finish(code)
-        self.deaths.faults += [
-            f"{self._operation.name} killed before {where or (name, number)}: {fault}" for fault in faults
-        ]
+        self.deaths.faults += [f"{self._operation.name} killed before {where or key}: {fault}" for fault in faults]
 
     def _where(self, trace: Path) -> tuple[Pair, Key] | tuple[None, None]:
         """Return before which call of the operation it died: the last one of its trace."""
