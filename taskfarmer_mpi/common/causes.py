@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from enum import StrEnum
 
+from taskfarmer_mpi.common.wording import say_memory
+
 
 class Cause(StrEnum):
     """Why a run ended without exit code 0; its word is in journals and tables, and is never changed."""
@@ -55,7 +57,6 @@ JOB_END = "the batch job is about to end"
 TIMEOUT = "--timeout"
 """Why farmers stop; other reasons are the name of a signal, and words of a user's request."""
 
-_HINT = " (out of memory?)"
 _SENTENCES = {
     Cause.CANCELLED: "cancelled",
     Cause.REMOVED: "removed from the list",
@@ -84,7 +85,7 @@ def signal_of(returncode: int | None) -> int:
     return number if number in signal.valid_signals() else 0
 
 
-def describe_cause(returncode: int | None, log: bytes = b"", cause: Cause | None = None) -> str:
+def describe_cause(returncode: int | None, log: bytes = b"", cause: Cause | None = None, peak: int = 0) -> str:
     """Say why a run did not finish.
 
     Parameters
@@ -95,20 +96,28 @@ def describe_cause(returncode: int | None, log: bytes = b"", cause: Cause | None
         How the task's log begins.
     cause
         Why it ended, as `cause_of` has it; None to judge by the code alone.
+    peak
+        Peak memory of its largest process [KiB], said where memory may be why it ended; 0 if it is not known.
     """
     if cause in _SENTENCES:
         return _SENTENCES[cause]
     if cause in _HOW:
-        return f"{_HOW[cause]}: {describe_cause(returncode).removesuffix(_HINT)}"
-    if returncode is None:
-        return "not known"
+        memory = f" (peak {say_memory(peak)})" if cause is Cause.MEMORY and peak else ""
+        return f"{_HOW[cause]}: {_describe_code(returncode)}{memory}"
     if returncode in CANNOT_CODES and log.startswith(CANNOT):
         verb, _, reason = log[len(CANNOT) :].partition(b"\n")[0].decode("utf-8", "replace").partition(" ")
         return f"could not be started: {reason if verb == 'start' else f'cannot {verb} {reason}'}"
-    number = signal_of(returncode)
-    hint = _HINT if number == signal.SIGKILL else ""
+    hint = ""
+    if signal_of(returncode) == signal.SIGKILL:  # by the kernel, perhaps, or by a user or a scheduler
+        hint = f" (out of memory? peak {say_memory(peak)})" if peak else " (out of memory?)"
+    return f"{_describe_code(returncode)}{hint}"
+
+
+def _describe_code(returncode: int | None) -> str:
+    if returncode is None:
+        return "not known"
     if returncode < 0:
-        return f"killed by {signal_name(-returncode)}{hint}"
-    if number:
-        return f"exit code {returncode}: {signal_name(number)} in a shell{hint}"
+        return f"killed by {signal_name(-returncode)}"
+    if number := signal_of(returncode):
+        return f"exit code {returncode}: {signal_name(number)} in a shell"
     return _SHELL_CODES.get(returncode, f"exit code {returncode}")

@@ -149,6 +149,7 @@ class Farmer:
         if self.trouble is not None:
             return
         try:
+            self._judge.look()
             self._collect()
             self._overseer.step()
             if self._kill_at is not None and (not self._pool.busy or self._clock() >= self._kill_at):

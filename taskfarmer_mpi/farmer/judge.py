@@ -6,6 +6,7 @@ from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.tally import Tally
+from taskfarmer_mpi.machine.memory_watch import MemoryWatch
 from taskfarmer_mpi.tasklists.task import Run
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
@@ -23,6 +24,11 @@ class Judge:
         self._tasks = tasks
         self._tally = tally
         self._doubt = doubt
+        self._memory = MemoryWatch.here()
+
+    def look(self) -> None:
+        """Notice what kills tasks from outside, if it is time to look."""
+        self._memory.look()
 
     def see(self, run: Run, now: float, *, is_stopping: bool) -> None:
         """Judge a run that ended now, on the farmer's clock [s]; a stop ends all that did not finish by themselves."""
@@ -35,6 +41,7 @@ class Judge:
 
     def end(self, run: Run) -> None:
         """Take a run for its task's outcome."""
+        run = self._memory.judge(run)
         self._journal.note_run("end", run)
         self._tasks.outcomes.append(run)
         self._tally.add(run)

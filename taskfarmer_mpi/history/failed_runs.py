@@ -22,7 +22,7 @@ WIDTH = 100
 """How much of a log's last line is shown [characters]."""
 _BLOCK = 4 * 1024 * 1024
 _FAILED_END = re.compile(
-    rb'\{"ev":"end","t":[\d.]+,"id":(\d+),"slot":\d+,"begin":[\d.]+,"end":([\d.]+),"rc":(-?[1-9]\d*),"cpu":[\d.]+,"rss":\d+(?:,"cause":"([^"\n]*)")?'
+    rb'\{"ev":"end","t":[\d.]+,"id":(\d+),"slot":\d+,"begin":[\d.]+,"end":([\d.]+),"rc":(-?[1-9]\d*),"cpu":[\d.]+,"rss":(\d+)(?:,"cause":"([^"\n]*)")?'
 )
 
 
@@ -35,6 +35,8 @@ class FailedRun(NamedTuple):
     end: float
     """By rank 0's clock [s since the epoch]."""
     cause: Cause | None = None
+    max_rss: int = 0
+    """Peak memory of its largest process [KiB]; 0 if it is not known."""
 
 
 def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, FailedRun]:
@@ -54,8 +56,8 @@ def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, Fail
                     for match in _FAILED_END.finditer(block):
                         task, end = int(match[1]), float(match[2]) + who.clock_offset
                         if task in wanted and (task not in found or found[task].end <= end):
-                            code, word = int(match[3]), match[4].decode("utf-8", "replace") if match[4] else None
-                            found[task] = FailedRun(code, who.host, end, cause_of(code, word))
+                            code, word = int(match[3]), match[5].decode("utf-8", "replace") if match[5] else None
+                            found[task] = FailedRun(code, who.host, end, cause_of(code, word), int(match[4]))
         except (FarmError, OSError):
             continue
     return found
@@ -79,15 +81,19 @@ def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, Fa
     Lines that differ only in numbers count as the same. Of many logs only the first `LOGS` are read; the other tasks are in
     groups without a line. Groups of one cause on several nodes are one group.
     """
-    causes: dict[tuple[Cause | None, int | None, str], tuple[str, list[int]]] = {}
+    kinds: dict[tuple[Cause | None, int | None, str], tuple[bytes, str, list[int]]] = {}
     for number, task in enumerate(tasks):
         code, kind = (runs[task].returncode, runs[task].cause) if task in runs else (None, None)
         head, tail = read_log(workdir.log(task)) if number < LOGS else (b"", b"")
         cause = describe_cause(code, head, kind)
         line = "".join(last_lines(tail, 1, WIDTH)) if not cause.startswith("could not be started") else ""
         key = (kind, code, re.sub(r"\d+", "#", line or cause))
-        causes.setdefault(key, (f'{cause}, "{line}"' if line else cause, []))[1].append(task)
-    groups = [FailureGroup(cause, ids, _hosts(ids, runs), code) for (_, code, _), (cause, ids) in causes.items()]
+        kinds.setdefault(key, (head, line, []))[2].append(task)
+    groups = []
+    for (kind, code, _), (head, line, ids) in kinds.items():
+        peak = max((runs[task].max_rss for task in ids if task in runs), default=0)
+        cause = describe_cause(code, head, kind, peak)
+        groups.append(FailureGroup(f'{cause}, "{line}"' if line else cause, ids, _hosts(ids, runs), code))
     return sorted(groups, key=lambda group: -len(group.tasks))
 
 

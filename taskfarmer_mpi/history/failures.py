@@ -81,7 +81,7 @@ def tell_failure(
     head, tail = read_log(workdir.log(task))
     return Failure(
         task=task,
-        cause=describe_cause(run.returncode if run else None, head, run.cause if run else None),
+        cause=describe_cause(run.returncode, head, run.cause, run.max_rss) if run else describe_cause(None, head),
         exit_code=run.returncode if run else None,
         farmer=who.farmer if who else None,
         host=who.host if who else None,

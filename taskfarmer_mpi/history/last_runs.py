@@ -142,6 +142,10 @@ class LastRuns:
             cause=_CAUSES[self._cause[task]],
         )
 
+    def max_rss(self, task: int) -> int:
+        """Return the peak memory of the last run of a task [KiB]; 0 if it is not known."""
+        return self._max_rss[task]
+
     def state(self, task: int) -> TaskState:
         """Return where a task is in its life."""
         state = _STATES[Place(self._places[task])]

@@ -163,6 +163,7 @@ class _Runs:
         self.durations = array("d")
         self.codes = array("i")
         self.causes: list[Cause | None] = []
+        self._last_runs = last_runs
         for task, begin, duration, code, cause in last_runs.ended_runs():
             self.tasks.append(task)
             self.begins.append(begin)
@@ -172,9 +173,15 @@ class _Runs:
 
     def kinds(self) -> list[tuple[str, int]]:
         """Return why runs failed, in words, and how many, the most frequent first."""
-        counts = Counter((code, cause) for code, cause in zip(self.codes, self.causes, strict=True) if code)
-        known = [(None if code == NO_CODE else code, cause, count) for (code, cause), count in counts.most_common()]
-        return [(describe_cause(code, cause=cause), count) for code, cause, count in known]
+        peaks: dict[tuple[int, Cause | None], list[int]] = {}
+        for task, code, cause in zip(self.tasks, self.codes, self.causes, strict=True):
+            if code:
+                peaks.setdefault((code, cause), []).append(self._last_runs.max_rss(task))
+        kinds = sorted(peaks.items(), key=lambda kind: -len(kind[1]))
+        return [
+            (describe_cause(None if code == NO_CODE else code, cause=cause, peak=max(found)), len(found))
+            for (code, cause), found in kinds
+        ]
 
     def in_order_of_begins(self, first: float) -> list[float]:
         """Return the durations of those that began at `first` or later [s since the epoch], in this order."""

@@ -178,7 +178,9 @@ def _long_task(task: LongTask) -> dict[str, Any]:
         "duration": say_duration(task.duration),
         "task": task.task,
         "host": make_printable(task.host),
-        "outcome": "finished" if task.returncode == 0 else describe_cause(task.returncode, cause=task.cause),
+        "outcome": "finished"
+        if task.returncode == 0
+        else describe_cause(task.returncode, cause=task.cause, peak=task.max_rss),
         "cpu": say_duration(task.cpu) if task.cpu else "–",
         "memory": say_memory(task.max_rss) if task.max_rss else "–",
         "command": shorten(make_printable(task.command), COMMAND),

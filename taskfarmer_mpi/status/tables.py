@@ -80,9 +80,10 @@ def _cause(workdir: Workdir, state: TaskState, task: int, run: Attempt | None) -
         return "its farmer died"
     if state is not TaskState.FAILED:
         return None
-    code = run.returncode if run else None
-    log = read_log(workdir.log(task))[0] if code in CANNOT_CODES else b""
-    return describe_cause(code, log, run.cause if run else None)
+    if run is None:
+        return describe_cause(None)
+    log = read_log(workdir.log(task))[0] if run.returncode in CANNOT_CODES else b""
+    return describe_cause(run.returncode, log, run.cause, run.max_rss)
 
 
 def make_rows(last_runs: LastRuns, workdir: Workdir, tasks: Iterable[int] | None = None) -> Iterator[Row]:

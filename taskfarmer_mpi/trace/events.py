@@ -152,4 +152,4 @@ def _cause(run: Slice) -> str:
         return "its farmer died; when it ended is not known: the slice ends with the farmer's last sign of life"
     if run.outcome is Outcome.KILLED:
         return f"its farmer stopped: {run.reason}" if run.reason else "its farmer stopped"
-    return describe_cause(run.code, cause=run.cause)
+    return describe_cause(run.code, cause=run.cause, peak=run.max_rss)

@@ -48,6 +48,21 @@ def test_a_cause_in_words(code: int, cause: Cause | None, words: str) -> None:
     assert describe_cause(code, cause=cause) == words
 
 
+@pytest.mark.parametrize(
+    ("code", "cause", "words"),
+    [
+        (-9, None, "killed by SIGKILL (out of memory? peak 3.1 GiB)"),
+        (137, Cause.EXIT, "exit code 137: SIGKILL in a shell (out of memory? peak 3.1 GiB)"),
+        (-9, Cause.MEMORY, "out of memory: killed by SIGKILL (peak 3.1 GiB)"),
+        (-9, Cause.TIME_LIMIT, "over its time limit: killed by SIGKILL"),
+        (-15, None, "killed by SIGTERM"),
+        (1, Cause.EXIT, "exit code 1"),
+    ],
+)
+def test_the_peak_is_said_where_memory_may_be_the_cause(code: int, cause: Cause | None, words: str) -> None:
+    assert describe_cause(code, cause=cause, peak=3_250_000) == words
+
+
 def test_causes_and_usage_of_a_farm_are_in_its_tables(site: Site) -> None:
     burn = f"{sys.executable} -c 'sum(range(3000000)); raise SystemExit(3)'"
     tasks = site.tasklist(["true", burn, "no-such-program-xyz", "kill -SEGV $$"])

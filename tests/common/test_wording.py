@@ -3,7 +3,7 @@
 import pytest
 
 from taskfarmer_mpi.common.causes import describe_cause
-from taskfarmer_mpi.common.wording import count_of, last_lines, make_printable, say_duration, say_rate, shorten
+from taskfarmer_mpi.common.wording import count_of, last_lines, make_printable, say_duration, say_memory, say_rate, shorten
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,21 @@ def test_a_rate_is_said_in_the_unit_in_which_it_is_easy_to_read(rate: float, wor
 )
 def test_a_cause_is_said_in_words(code: int | None, log: bytes, words: str) -> None:
     assert describe_cause(code, log) == words
+
+
+@pytest.mark.parametrize(
+    ("kib", "words"),
+    [
+        (0, "0 KiB"),
+        (1023, "1,023 KiB"),
+        (1024, "1 MiB"),
+        (9800, "9.6 MiB"),
+        (2**30, "1,024 GiB"),
+        (2**20 * 3 + 200_000, "3.2 GiB"),
+    ],
+)
+def test_memory_is_said_in_the_unit_in_which_it_is_easy_to_read(kib: int, words: str) -> None:
+    assert say_memory(kib) == words
 
 
 def test_what_a_terminal_would_obey_is_shown_instead() -> None:

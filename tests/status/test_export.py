@@ -82,7 +82,7 @@ def test_a_row_says_where_a_task_is_and_how_its_last_run_went(tmp_path: Path) ->
     causes = [
         None,
         "exit code 3",
-        "killed by SIGKILL (out of memory?)",
+        "killed by SIGKILL (out of memory? peak 1 MiB)",
         None,
         None,
         "cut short by a shutdown",

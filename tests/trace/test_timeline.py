@@ -79,7 +79,11 @@ def test_every_run_is_a_slice_in_a_lane_of_its_farmer_and_slot(tmp_path: Path) -
     runs = runs_in(events)
     assert [event["args"]["task"] for event in runs] == [0, 1, 2]
     assert [event["cat"] for event in runs] == ["finished", "failed", "failed"]
-    assert [event["args"].get("cause") for event in runs] == [None, "exit code 3", "killed by SIGKILL (out of memory?)"]
+    assert [event["args"].get("cause") for event in runs] == [
+        None,
+        "exit code 3",
+        "killed by SIGKILL (out of memory? peak 2 MiB)",
+    ]
     assert [(event["ts"], event["dur"]) for event in runs] == [(1_000_000_000, 1_000_000)] * 3
     assert [event["name"] for event in runs[:2]] == ['echo "a\tb" é', "FAILED false"]
     assert [len(runs[2]["name"]), len(runs[2]["args"]["command"])] == [NAME_LENGTH, 1000]
