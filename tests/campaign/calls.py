@@ -33,7 +33,7 @@ ERRORS = {
 _CALL = re.compile(r"(\w+)\((.*)")
 _WRITING = re.compile(r"O_CREAT|O_RDWR|O_WRONLY|O_TRUNC")
 _DRAFT = re.compile(r"(?<=\.)[0-9a-f]{16}$")
-_FARMER = re.compile(r"\d{8}T\d{6}-.*?-\d+-[0-9a-f]{6}")
+_FARMER = re.compile(r"(?:\d{8}T\d{6}|ctl)-.*?-\d+-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)

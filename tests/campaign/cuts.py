@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from campaign.series import Play
+import random
+
+from campaign.nfs import LEASE
+from campaign.series import ALL, Play
 
 VISIT_CALLS = (
     *(("flock", "", nth) for nth in range(27, 35)),
@@ -21,3 +24,14 @@ locks, or opens or closes what is written. The flocks are one visit's in a row."
 def cuts_at_every_call(version: str, cut: float) -> list[Play]:
     """Return the scenarios that cut a node off for some time [s] at each of these calls."""
     return [Play("cut-with-lock", version, call, nth, file, cut) for call, file, nth in VISIT_CALLS]
+
+
+def random_play(seed: int) -> Play:
+    """Return a scenario; everything about it is chosen by the seed."""
+    chance = random.Random(seed)
+    version = chance.choice(("4.2", "4.0"))
+    if chance.random() < 0.5:
+        return Play(chance.choice([name for name in ALL if name != "cut-with-lock"]), version, seed=seed)
+    call, file, nth = chance.choice(VISIT_CALLS)
+    cut = chance.choice((0.4, 1.5, 2.0)) * LEASE
+    return Play("cut-with-lock", version, call, max(1, nth + chance.randint(-2, 2)), file, cut, seed)

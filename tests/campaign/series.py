@@ -51,6 +51,12 @@ class Played:
     """At which calls nodes were really cut off."""
     seconds: float = 0.0
 
+    def lines(self) -> list[str]:
+        """Return what came of it for people: one line, and one for each fault."""
+        seen = f" (cut off before: {', '.join(self.seen)})" if self.seen else ""
+        verdict = "WRONG" if self.faults else "right"
+        return [f"{self.play}: {verdict} after {self.seconds:.0f} s{seen}", *(f"    {fault}" for fault in self.faults)]
+
 
 class Series:
     """Scenarios that are being played; each has a future with its `Played`."""
