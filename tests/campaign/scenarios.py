@@ -123,7 +123,7 @@ def dry_beside_dead_node(setting: Setting) -> list[str]:
     first = farm.farm("node1", "lost", "-n", "2")
     second = farm.farm("node2", "other", "-n", "2")
     farm.wait_until_ended(7)
-    farm.wait_until_running("lost", 2)
+    farm.wait_until_running("lost", 1)
     farm.notes.excuse("lost", "node lost")
     setting.nodes.kill("node1")
     code = second.wait(DEADLINE)
