@@ -5,6 +5,7 @@ Here and in what is imported here, nothing is imported but the lightest parts of
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -19,6 +20,9 @@ EXIT_USAGE, EXIT_LEFT = 2, 75
 EXIT_BUG = 70
 """An error of this program, shown with a traceback (EX_SOFTWARE of sysexits.h)."""
 
+_FEW_COLLECTIONS = 50_000
+"""New objects after which Python looks for garbage: none of the many that a start makes is garbage."""
+
 
 def enter(prog: str, module: str, argv: Sequence[str] | None) -> int:
     """Run a command and return its exit code.
@@ -32,6 +36,14 @@ def enter(prog: str, module: str, argv: Sequence[str] | None) -> int:
     argv
         The arguments; None for those of the process.
     """
+    gc.set_threshold(_FEW_COLLECTIONS)
+    try:
+        return _run(prog, module, argv)
+    finally:
+        gc.freeze()  # or Python would look through all of it once more before it ends
+
+
+def _run(prog: str, module: str, argv: Sequence[str] | None) -> int:
     settle_search_path()
     settle_streams()
     try:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.cli.arguments import check_directory
 from taskfarmer_mpi.cli.entry import EXIT_BUG, EXIT_LEFT, EXIT_USAGE
@@ -15,6 +14,7 @@ from taskfarmer_mpi.cli.streams import say
 from taskfarmer_mpi.common.log import DEBUG, INFO, WARNING, Log, output
 from taskfarmer_mpi.errors import FarmError, UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

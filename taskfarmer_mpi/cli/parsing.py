@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
 
 from taskfarmer_mpi.cli.entry import EXIT_USAGE
 from taskfarmer_mpi.cli.streams import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

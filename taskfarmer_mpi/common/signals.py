@@ -7,7 +7,10 @@ import os
 import select
 import signal
 from types import FrameType, TracebackType
-from typing import Any, Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM)
 DRAIN_SIGNAL = signal.SIGUSR2

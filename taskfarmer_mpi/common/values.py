@@ -27,28 +27,27 @@ class Value:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
+    _own: ClassVar[tuple[str, ...]] = ()
+    """Fields whose default each value has a copy of."""
 
     def __init_subclass__(cls) -> None:
-        cls._fields = (*cls._fields, *cls.__annotations__)
+        names = cls.__annotations__
+        cls._fields = (*cls._fields, *names)
+        cls._defaults = cls._defaults | {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+        cls._own = tuple(name for name, default in cls._defaults.items() if isinstance(default, list | dict))
 
     def __init__(self, *content: Any, **named: Any) -> None:
-        fields = self.__dict__
-        fields.update(zip(self._fields, content, strict=False))
-        fields.update(named)
-        if len(fields) < len(content) + len(named):
-            raise TypeError(f"{type(self).__name__}: too many values, or one is there twice")
-        if len(fields) < len(self._fields):
-            self._take_defaults()
-        if len(fields) > len(self._fields):
-            raise TypeError(f"{type(self).__name__} has no {', '.join(fields.keys() - set(self._fields))}")
-
-    def _take_defaults(self) -> None:
-        for name in self._fields:
-            if name not in self.__dict__:
-                if not hasattr(type(self), name):
-                    raise TypeError(f"{type(self).__name__} needs its {name}")
-                default = getattr(type(self), name)
-                self.__dict__[name] = default.copy() if isinstance(default, list | dict) else default
+        fields = self.__dict__  # past `__setattr__`
+        fields.update(self._defaults)
+        fields.update(zip(self._fields, content))  # noqa: B905
+        if named:
+            fields.update(named)
+        if len(fields) != len(self._fields) or len(content) > len(fields):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
+        for name in self._own:
+            if fields[name] is self._defaults[name]:
+                fields[name] = fields[name].copy()
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name}: a value is not changed; make another one")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.lives.guardian import FAMILY
 from taskfarmer_mpi.workdir.files import Workdir
 
 
-class _Launcher(NamedTuple):
+class _Launcher(Value):
     signs: frozenset[str]
     """Variables any of which says that it started this process."""
     added: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.machine.memory_watch import MemoryWatch
@@ -51,6 +52,6 @@ class Judge:
 
     def interrupt(self, run: Run) -> None:
         """Note a run that a shutdown cut short: its task is still to do."""
-        self._journal.note_run("killed", run._replace(known_cause=Cause.STOPPED))
+        self._journal.note_run("killed", replace(run, known_cause=Cause.STOPPED))
         self._tally.add(run, is_ended=False)
         self._tasks.back.append(run.task)

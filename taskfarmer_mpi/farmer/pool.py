@@ -10,10 +10,10 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.programs import hold_questions, let_ask
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import ShortageError, farm_error
 from taskfarmer_mpi.farmer.guard import Guard
 from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
@@ -47,7 +47,7 @@ def _reap(pids: Iterable[int]) -> list[tuple[int, int, resource.struct_rusage]]:
     return ended
 
 
-class _Running(NamedTuple):
+class _Running(Value):
     task: Task
     slot: int
     started: float

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeGuard
+else:
+    Any = object
+
 
 Event = dict[str, Any]
 

@@ -12,10 +12,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from taskfarmer_mpi.history.event_marks import Event, is_marked, is_own
 from taskfarmer_mpi.workdir.files import open_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
 
 _BLOCK = 1024 * 1024
 _LONGEST = 16 * _BLOCK

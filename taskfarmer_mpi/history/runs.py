@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import Cause, cause_of
 from taskfarmer_mpi.common.values import Value
@@ -30,7 +29,7 @@ class Outcome(Enum):
     """It died by a signal a moment ago: whether it failed or a shutdown cut it short is about to be recorded."""
 
 
-class Attempt(NamedTuple):
+class Attempt(Value):
     """One run of a task; times are those of rank 0's clock."""
 
     task_id: int

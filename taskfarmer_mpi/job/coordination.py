@@ -278,7 +278,7 @@ class Coordinator:
             if self._duties.add_new_lines(at_once=True):
                 self._wake_all()
             return False
-        self._looks.soon()
+        self._looks.await_next()
         return self._duties.has_looked_again()
 
     def _note_deaths(self) -> None:

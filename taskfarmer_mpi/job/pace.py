@@ -53,12 +53,17 @@ class LookPace:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._is_awaited = False
         self.soon()
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to look."""
         return self._clock() >= self.next_look
+
+    def await_next(self) -> None:
+        """Let no pause be between this look and the next one, which says whether the job is over."""
+        self._is_awaited = True
 
     def soon(self) -> None:
         """Look at once, and often."""
@@ -71,4 +76,5 @@ class LookPace:
 
     def note_look(self, pause: float | None = None) -> None:
         """Plan the next look, after a time [s] if one is given."""
-        self.next_look = self._clock() + (self._pause if pause is None else pause)
+        self.next_look = self._clock() + (0.0 if self._is_awaited else self._pause if pause is None else pause)
+        self._is_awaited = False

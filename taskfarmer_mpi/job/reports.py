@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.farmer.tally import Tally
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Report(Value):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taskfarmer_mpi.common.causes import Cause, signal_of
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.machine.cgroups import oom_counter, read_oom_kills
 from taskfarmer_mpi.tasklists.task import Run
 
@@ -63,4 +64,4 @@ class MemoryWatch:
             return run
         self._look()
         was_short = any(run.started <= moment <= run.ended + 2 * LOOK_INTERVAL for moment in self._growths)
-        return run._replace(known_cause=Cause.MEMORY) if was_short else run
+        return replace(run, known_cause=Cause.MEMORY) if was_short else run

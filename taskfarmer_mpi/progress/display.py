@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, UserError
@@ -15,7 +14,10 @@ from taskfarmer_mpi.progress.counting import Counter
 from taskfarmer_mpi.progress.rates import LineSchedule, RateMeter, format_line
 from taskfarmer_mpi.workdir.farm import Farm
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from taskfarmer_mpi.progress.bar import Bar
 
 log = Log(__name__)

@@ -7,9 +7,14 @@ their arrival.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
 
 from taskfarmer_mpi.errors import FarmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Any = Protocol = object
 
 PATIENCE = 120.0
 """How long to wait for the other ranks, and for MPI to come up [s]."""
@@ -38,15 +43,12 @@ class Comm(Protocol):
 
     def send(self, dest: int, kind: str, content: object = None) -> None:
         """Send a message; do not wait for anything."""
-        ...
 
     def receive(self) -> Iterator[Message]:
         """Yield the messages that have arrived."""
-        ...
 
     def leave(self) -> None:
         """End MPI, together with all other ranks if they come in time; nothing happens the second time."""
-        ...
 
 
 class SerialComm:

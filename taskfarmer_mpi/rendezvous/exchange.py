@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.patience import Patience
 from taskfarmer_mpi.workdir.files import node_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CLOCK_PINGS = 5
 _POLL = 0.001

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value
@@ -18,6 +17,10 @@ from taskfarmer_mpi.rendezvous.exchange import clock_offset, collect, words_of_r
 from taskfarmer_mpi.rendezvous.patience import Hurry, Patience, never
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.locks import WorkLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 log = Log(__name__)
 

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
@@ -42,6 +41,7 @@ from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lock_files import lock_paths
 from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.monitors.dispatch import Dispatcher
 

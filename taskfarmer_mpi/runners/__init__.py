@@ -8,10 +8,9 @@ Begin with `shell` (the runners that need no definition), then `registry` (names
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from taskfarmer_mpi.common.public_names import finder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.runners.containers import ApptainerRunner as ApptainerRunner
     from taskfarmer_mpi.runners.containers import PodmanHPCRunner as PodmanHPCRunner

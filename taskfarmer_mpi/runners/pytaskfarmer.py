@@ -6,12 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, build, check_options, load_class
 from taskfarmer_mpi.runners.shell import Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler, Lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TERMINATE_PATIENCE = 0.5
 """How long ``terminate`` of a runner may take when a task is stopped [s]."""

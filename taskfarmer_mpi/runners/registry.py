@@ -17,17 +17,20 @@ import importlib
 import os
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from taskfarmer_mpi.common.log import Log, output
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import OptionError, UserError
 from taskfarmer_mpi.runners.class_paths import current_path, find_former_modules
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 log = Log(__name__)
 
 
-class Kind(NamedTuple):
+class Kind(Value):
     """What definitions there are."""
 
     label: str

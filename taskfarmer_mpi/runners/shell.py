@@ -6,7 +6,14 @@ import os
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+
+from taskfarmer_mpi.common.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 BASH = "/bin/bash"
 SCRIPT_FD = 9
@@ -106,7 +113,7 @@ _BASH_WORDS = frozenset(
 """Builtins and keywords of bash that may be a plain word: bash runs them itself, even where a program has the name."""
 
 
-class Launch(NamedTuple):
+class Launch(Value):
     """How to start a task."""
 
     program: str
@@ -128,7 +135,6 @@ class Runner(Protocol):
 
     def launch(self, command: str) -> Launch:
         """Return how to start the command of a task."""
-        ...
 
 
 class ProgramFinder:

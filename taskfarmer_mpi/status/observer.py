@@ -161,7 +161,7 @@ class Observer:
         if who is not None and record is not None:
             begin, end = record["begin"] + who.clock_offset, record["end"] + who.clock_offset
             run = Attempt(task, record["slot"], begin, end, record["rc"], Outcome.FAILED, record["cpu"], record["rss"])
-            run = run._replace(cause=cause_of(run.returncode, record.get("cause")))
+            run = replace(run, cause=cause_of(run.returncode, record.get("cause")))
         return tell_failure(self._workdir, task, command, who, run, LOG_LINES)
 
 

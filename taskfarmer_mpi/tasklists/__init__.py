@@ -8,10 +8,9 @@ Begin with `task` (the values that cross all borders), then `lines` (the default
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from taskfarmer_mpi.common.public_names import finder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.tasklists.atlas import AthenaTaskList as AthenaTaskList
     from taskfarmer_mpi.tasklists.atlas import TransformTaskList as TransformTaskList

@@ -14,10 +14,15 @@ from array import array
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.tasklists.text_sequence import TextSequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 _FOREIGN_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -157,7 +162,6 @@ class Handler(Protocol):
 
     def __getitem__(self, taskid: int) -> str:
         """Return the command of a task, made of its text in `tasks`."""
-        ...
 
 
 class ListTaskList:

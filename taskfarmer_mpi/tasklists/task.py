@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from taskfarmer_mpi.common.causes import Cause, cause_of
+from taskfarmer_mpi.common.values import Value
 
 
-class Task(NamedTuple):
+class Task(Value):
     """One line of the tasklist."""
 
     id: int
@@ -15,7 +14,7 @@ class Task(NamedTuple):
     """The stripped line as the lists show it; undecodable bytes are surrogate escapes."""
 
 
-class Run(NamedTuple):
+class Run(Value):
     """One run of a task that came to its end."""
 
     task: Task

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import overload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import overload
+else:
+    overload = staticmethod  # the last definition counts
 
 
 class TextSequence(Sequence[str]):
@@ -17,8 +22,8 @@ class TextSequence(Sequence[str]):
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: slice) -> list[str]: ...  # noqa: F811
+    def __getitem__(self, index: int | slice) -> str | list[str]:  # noqa: F811
         if isinstance(index, slice):
             return [self.text(i) for i in range(*index.indices(len(self)))]
         return self.text(index)

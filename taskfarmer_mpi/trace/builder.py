@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Protocol
 
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, Outcome, read_histories
 from taskfarmer_mpi.trace.curves import Curve
@@ -30,6 +29,12 @@ from taskfarmer_mpi.trace.totals import Totals
 from taskfarmer_mpi.workdir.files import Workdir, open_file
 from taskfarmer_mpi.workdir.lists import split_line
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
+
 POINTS = 1000
 """Most points of the curve of one farmer."""
 MAX_SLOTS = 2**16
@@ -41,11 +46,9 @@ class Texts(Protocol):
 
     def __len__(self) -> int:
         """Return one more than the highest ID that is known."""
-        ...
 
     def __getitem__(self, task_id: int, /) -> str:
         """Return the text of a task."""
-        ...
 
 
 class Trace:

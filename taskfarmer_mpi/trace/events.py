@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring as quote
-from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import Cause, describe_cause, signal_name
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import shorten
 from taskfarmer_mpi.history.event_marks import MARK, Event
 from taskfarmer_mpi.history.runs import Outcome
@@ -31,7 +31,7 @@ _LABELS = {
 """What the name of a run begins with: Perfetto makes the colour of a slice from the letters of its name."""
 
 
-class Slice(NamedTuple):
+class Slice(Value):
     """One run of a task, and where it is drawn."""
 
     pid: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from typing import NamedTuple
 
 from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, ShortageError, UserError, is_shortage
 from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -19,7 +19,7 @@ _PAUSES = (0.001, 0.05)
 """Shortest and longest pause between two attempts at the lock [s]; it doubles."""
 
 
-class Situation(NamedTuple):
+class Situation(Value):
     """What decides when a farmer visits the lists."""
 
     free: int

@@ -10,8 +10,8 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
 
+from taskfarmer_mpi.common.values import Value, as_dict
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, replace_file, temporary_file, write_all
 
@@ -19,7 +19,7 @@ FORMAT = 1
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
-class Agreement(NamedTuple):
+class Agreement(Value):
     """Which lock guards a work directory."""
 
     lock: str
@@ -43,7 +43,7 @@ class Agreement(NamedTuple):
 
 def encode_agreement(agreement: Agreement) -> bytes:
     """Encode the content of `agreement`."""
-    return json.dumps({"format": FORMAT, **agreement._asdict()}).encode() + b"\n"
+    return json.dumps({"format": FORMAT, **as_dict(agreement)}).encode() + b"\n"
 
 
 def parse_agreement(data: bytes, path: Path) -> Agreement:

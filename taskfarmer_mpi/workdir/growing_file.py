@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from taskfarmer_mpi.workdir.files import open_file
 
@@ -14,12 +13,8 @@ _TAIL = 64
 """By so many bytes before the end of what was read it is seen whether a file was rewritten in place."""
 
 
-class News(NamedTuple):
-    """Whole lines that came."""
-
-    lines: bytes
-    is_anew: bool
-    """Whether the file is another one than before, so that what was read of it does not count, and this is its beginning."""
+News = tuple[bytes, bool]
+"""Whole lines that came, and whether what was read before does not count, as this is the beginning of another file."""
 
 
 class GrowingFile:
@@ -47,12 +42,12 @@ class GrowingFile:
         except FileNotFoundError:
             if self._identity is not None:
                 self._forget()
-                yield News(b"", is_anew=True)
+                yield b"", True
             return
         try:
             if self._is_another(fd):
                 self._offset, self._tail = 0, b""
-                yield News(b"", is_anew=True)
+                yield b"", True
             yield from self._blocks(fd)
         finally:
             os.close(fd)
@@ -73,4 +68,4 @@ class GrowingFile:
                 lines += newline
                 self._offset += len(lines)
                 self._tail = (self._tail + lines)[-_TAIL:] if len(lines) < _TAIL else lines[-_TAIL:]
-                yield News(lines, is_anew=False)
+                yield lines, False

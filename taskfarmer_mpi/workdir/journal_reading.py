@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeGuard
 
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.workdir.files import open_file
@@ -17,6 +16,10 @@ from taskfarmer_mpi.workdir.journal_records import (
     parse_record,
     read_identity,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO, TypeGuard
 
 _LAST = 16 * 1024
 """How much of a journal's end `read_last_records` looks at [bytes]."""

@@ -28,10 +28,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+else:
+    Any = object
 
 FORMAT = 1
 _decode = json.JSONDecoder().decode

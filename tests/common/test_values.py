@@ -59,17 +59,16 @@ def test_a_value_is_not_changed_but_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "named", "reason"),
+    ("content", "named"),
     [
-        ((), {}, "needs its x"),
-        ((1, 2, [], 4), {}, "too many"),
-        ((1,), {"x": 2}, "twice"),
-        ((1,), {"z": 2}, "has no z"),
-        ((1, 2, []), {"z": 2}, "has no z"),
+        ((), {}),
+        ((1, 2, [], 4), {}),
+        ((1,), {"z": 2}),
+        ((1, 2, []), {"z": 2}),
     ],
 )
-def test_a_value_takes_its_fields_only(content: tuple[object, ...], named: dict[str, object], reason: str) -> None:
-    with pytest.raises(TypeError, match=reason):
+def test_a_value_takes_its_fields_only(content: tuple[object, ...], named: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="Point takes x, y, names"):
         Point(*content, **named)  # type: ignore[arg-type]
 
 

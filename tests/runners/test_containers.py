@@ -24,6 +24,7 @@ from conftest import skip_or_fail
 from helpers import wait_for
 from stage import Stage, read_record, staged
 
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import OptionError
 from taskfarmer_mpi.lives import guardian
 from taskfarmer_mpi.runners.containers import ApptainerRunner, PodmanHPCRunner, ShifterRunner, shell_text
@@ -193,7 +194,7 @@ def test_each_task_has_a_directory_of_its_own_that_goes_away(stage: Stage, tmp_p
 def test_a_task_that_is_stopped_leaves_no_directory(stage: Stage, tmp_path: Path) -> None:
     runner = ShifterRunner("i", tempdir="True")
     launch = runner.launch("trap 'echo late > file; exit 9' TERM; echo ready; sleep 100 & wait")
-    task = stage.start(launch._replace(patience=60))
+    task = stage.start(replace(launch, patience=60))
     wait_for(lambda: "ready" in stage.log(task), deadline=30, what="the task")
     assert len(list((tmp_path / "temporary files").iterdir())) == 1
     (run,) = stage.pool.kill(30)
@@ -447,7 +448,7 @@ def test_a_line_that_is_too_long_for_an_argument_runs_in_podman(
 def test_a_task_in_podman_that_is_stopped_ends_at_once(podman_stage: Stage, container: Container, tempdir: str) -> None:
     runner = PodmanHPCRunner(container.image, tempdir=tempdir)
     launch = runner.launch("trap 'echo told; exit 9' TERM; echo ready; sleep 100 & wait")
-    task = podman_stage.start(launch._replace(patience=60))
+    task = podman_stage.start(replace(launch, patience=60))
     wait_for(lambda: "ready" in podman_stage.log(task) and container.running(), deadline=60, what="the task")
     (run,) = podman_stage.pool.kill(30)
     assert run.returncode == 9

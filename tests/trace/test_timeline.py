@@ -15,6 +15,7 @@ import pytest
 from fakes import Hand, make_farm, run
 from helpers import read_timeline, slices
 
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.history import runs
 from taskfarmer_mpi.history.pytaskfarmer_events import DamagedError, Snapshot, read_list
 from taskfarmer_mpi.trace import timeline
@@ -469,7 +470,7 @@ def test_memory_grows_by_few_bytes_for_each_run(tmp_path: Path) -> None:
         for number in range(count):
             hand.journal.note_begin(number, 0)
             hand.journal.note_run(
-                "end", run(farm, number, number % 2)._replace(started=1000.0 + number, ended=1000.5 + number)
+                "end", replace(run(farm, number, number % 2), started=1000.0 + number, ended=1000.5 + number)
             )
         hand.journal.flush()
         result = subprocess.run([sys.executable, "-c", _MERGE, farm.workdir.path], stdout=subprocess.PIPE, check=True)

@@ -25,7 +25,7 @@ def farm_with_failures(tmp_path: Path) -> Farm:
         hand = Hand(farm, host)
         journal = Journal(farm.workdir.farmers, replace(hand.identity, farmer=f"f-{host}", host=host))
         for task, code in ends:
-            journal.note_run("end", run(farm, task, code)._replace(ended=2000.0 + task))
+            journal.note_run("end", replace(run(farm, task, code), ended=2000.0 + task))
         journal.close()
     for task in range(7):
         farm.workdir.log(task).write_text(f"begin\n{'No space left on device' if task % 2 == 0 else 'boom'}\nbye\n")
@@ -55,7 +55,7 @@ def test_what_is_given_must_all_be_true(tmp_path: Path, chosen: FailureFilter, t
 def test_the_last_failed_run_of_a_task_counts(tmp_path: Path) -> None:
     farm = farm_with_failures(tmp_path)
     later = Hand(farm, "later")
-    later.journal.note_run("end", run(farm, 0, 5)._replace(ended=3000.0))
+    later.journal.note_run("end", replace(run(farm, 0, 5), ended=3000.0))
     later.journal.flush()
     assert FailureFilter(codes=frozenset({1})).select(farm.workdir, range(7)) == [3]
     assert FailureFilter(codes=frozenset({5})).select(farm.workdir, range(7)) == [0]
