@@ -182,6 +182,17 @@ _RULES = (
         "SECONDS",
         "how long they have then [s]; a stop for the end of the job comes that much earlier (default: 10)",
     ),
+    ("retries", "N", "how often a task that failed is tried again, by any farmer (default: 0)"),
+    (
+        "retry-on",
+        "LIST",
+        (
+            "after which failures: exit codes, signals and causes (exit-code, signal, time-limit, out-of-memory,"
+            " could-not-be-started), with commas between them (default: all)"
+        ),
+    ),
+    ("retry-delay", "SECONDS", "pause before the second attempt [s]; it doubles with each further one (default: 0)"),
+    ("crash-limit", "N", "a task during which N farmers died has failed; 0: it is tried for ever (default: 0)"),
 )
 """The rules of a work directory, which keeps them as they were typed: name, value, help."""
 

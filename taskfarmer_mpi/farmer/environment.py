@@ -111,6 +111,7 @@ def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, 
         | _local_starts(kept)
         | {
             FAMILY: family,
+            "TASKFARMER_ATTEMPT": "1",
             "TASKFARMER_FARMER": farmer,
             "TASKFARMER_RANK": str(rank),
             "TASKFARMER_WORKDIR": str(workdir.path),

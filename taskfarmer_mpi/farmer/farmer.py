@@ -16,6 +16,7 @@ from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.farmer.overseer import Overseer
 from taskfarmer_mpi.farmer.starter import Starter
 from taskfarmer_mpi.farmer.tally import Tally
+from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.visits.neighbours import Neighbours
 from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -52,7 +53,7 @@ class Farmer:
         life = (outfit.life, outfit.task_lock)
         self._visits = Visits(outfit.farm, outfit.journal, life, self._pace, neighbours, limits.lock_patience, clock)
         self._doubt = NodeDoubt(neighbours, who.host, clock)
-        self._tasks = TasksInHand()
+        self._tasks = TasksInHand(Attempts(outfit.farm.workdir.attempts), who.farmer)
         self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, self._doubt, clock)
         self._last_sign = self._due = clock()
         self._is_dry = False
@@ -121,7 +122,7 @@ class Farmer:
         self.journal.note("stop", reason=reason)
         for run in self._tasks.doubted():
             self._judge.interrupt(run)
-        self._tasks.give_back_queue()
+        self._tasks.give_back_all()
         self._kill_at = self._overseer.ask_all(self._limits.last_moment())
         if self._kill_at is None:
             self._drop_all()
@@ -142,7 +143,7 @@ class Farmer:
         self.drain_reason = reason
         log.info("no more tasks are started: %s", self.drain_reason)
         self.journal.note("drain", reason=self.drain_reason)
-        self._tasks.give_back_queue()
+        self._tasks.give_back_all()
 
     def step(self) -> None:
         """Do what can be done now, without waiting for anything."""
@@ -155,7 +156,8 @@ class Farmer:
             if self._kill_at is not None and (not self._pool.busy or self._clock() >= self._kill_at):
                 self._drop_all()
             for run in self._tasks.judged(self._clock()):
-                self._judge.end(run)
+                self._judge.end(run, self._clock())
+            self._tasks.bring_back(self._clock())
             self._heed_node()
             self._heed_deadline()
             self._fill()
@@ -195,7 +197,7 @@ class Farmer:
             self.tally.aside = self._doubt.reason
             log.error("%s: this farmer takes no more tasks; start another one there to try again", self.tally.aside)
             self.journal.note("aside", reason=self.tally.aside)
-            self._tasks.give_back_queue()
+            self._tasks.give_back_all()
 
     def _heed_deadline(self) -> None:
         """Start no more tasks once one may last longer than the time left."""
@@ -207,7 +209,7 @@ class Farmer:
             for run in self._starter.fill(self._tasks):
                 self._visits.times.see_start()
                 if run is not None:
-                    self._judge.end(run)
+                    self._judge.end(run, self._clock())
         self.journal.flush()
 
     def _give_sign(self) -> None:

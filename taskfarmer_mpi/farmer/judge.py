@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import replace
@@ -9,6 +11,7 @@ from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.machine.memory_watch import MemoryWatch
 from taskfarmer_mpi.tasklists.task import Run
+from taskfarmer_mpi.upkeep.retry import keep_log
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
@@ -21,6 +24,7 @@ class Judge:
 
     def __init__(self, farm: Farm, journal: Journal, tasks: TasksInHand, tally: Tally, doubt: NodeDoubt) -> None:
         self._workdir = farm.workdir
+        self._retries = farm.rules.retries
         self._journal = journal
         self._tasks = tasks
         self._tally = tally
@@ -36,19 +40,39 @@ class Judge:
         if run.may_be_interrupted and not is_stopping:
             self._tasks.doubt(run, now)
         elif run.is_finished or not is_stopping:
-            self.end(run)
+            self.end(run, now)
         else:
             self.interrupt(run)
 
-    def end(self, run: Run) -> None:
-        """Take a run for its task's outcome."""
+    def end(self, run: Run, now: float) -> None:
+        """Take a run for its task's outcome, unless the task is to be tried again."""
         run = self._memory.judge(run)
+        pause = self._pause_after(run)
+        if pause is not None:
+            self._try_again(run, now + pause)
+            return
         self._journal.note_run("end", run)
         self._tasks.outcomes.append(run)
         self._tally.add(run)
         self._doubt.see(run)
         if not run.is_finished:
             log.info("task %d failed with %d; see %s", run.task.id, run.returncode, self._workdir.log(run.task.id))
+
+    def _pause_after(self, run: Run) -> float | None:
+        attempts = self._tasks.attempts
+        if not self._retries.count or attempts is None or run.is_finished:
+            return None
+        return self._retries.pause_after(run.cause, run.returncode, attempts.failures(run.task.id))
+
+    def _try_again(self, run: Run, moment: float) -> None:
+        """Note an attempt that failed; its task goes back to the list, where any farmer can take it."""
+        number = self._tasks.try_again(run.task, moment)
+        self._journal.note_run("killed", run, number)
+        self._tally.add(run, is_ended=False)
+        self._doubt.see(run)
+        with suppress(OSError):  # without the log of an attempt the task can be tried as well
+            keep_log(self._workdir, run.task.id)
+        log.info("task %d failed with %d at attempt %d: it is tried again", run.task.id, run.returncode, number)
 
     def interrupt(self, run: Run) -> None:
         """Note a run that a shutdown cut short: its task is still to do."""

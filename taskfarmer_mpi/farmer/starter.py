@@ -8,6 +8,7 @@ from taskfarmer_mpi.common.shortage import Shortage
 from taskfarmer_mpi.errors import ShortageError, is_shortage
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -47,7 +48,7 @@ class Starter:
             self._journal.flush()  # the end of the run before in this slot
             task, slot = tasks.queue[0], self._pool.next_slot
             try:
-                run = self._start(task)
+                run = self._start(task, tasks.attempts)
             except ShortageError as error:
                 self.shortage.see(error, is_busy=self._pool.busy > 0)
                 return
@@ -57,11 +58,13 @@ class Starter:
             self._doubt.see_start()
             yield run
 
-    def _start(self, task: Task) -> Run | None:
+    def _start(self, task: Task, attempts: Attempts | None) -> Run | None:
         try:
             launch = self._runner.launch(self._farm.handler[task.id])
         except Exception as error:  # a user's handler or runner may fail with one task, and not with the next
             if is_shortage(error):
                 raise ShortageError(f"cannot make a command of a task: {error}") from error
             return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
+        if attempts is not None and (before := attempts.count(task.id)):
+            launch = launch._replace(environ={**launch.environ, "TASKFARMER_ATTEMPT": str(before + 1)})
         return self._pool.start(task, launch)

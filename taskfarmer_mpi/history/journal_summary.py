@@ -43,7 +43,9 @@ class JournalSummary:
         self.finished = 0
         """Those of them with exit code 0."""
         self.killed = 0
-        """Runs that a shutdown cut short."""
+        """Runs that a shutdown cut short, or that failed and are followed by another attempt."""
+        self.retried = 0
+        """Those of them that failed."""
         self.held: set[int] = set()
         """Tasks taken and not given back; those that ended and are recorded are still among them."""
         self.aside = ""
@@ -93,6 +95,7 @@ class JournalSummary:
         finished = block.count(b',"rc":0,')
         self.begun += block.count(b'{"ev":"begin"')
         self.killed += block.count(b'{"ev":"killed"')
+        self.retried += block.count(b',"attempt":')
         self.ended += ended
         self.finished += finished
         for place in sorted(place for kind in _MOVES for place in _places(block, kind)):

@@ -136,7 +136,7 @@ class FarmerHistory(Value):
                     begin=record["begin"] + offset,
                     end=record["end"] + offset,
                     returncode=record["rc"],
-                    outcome=_outcome(kind, record["rc"]),
+                    outcome=_outcome(kind, record),
                     cpu=record["cpu"],
                     max_rss=record["rss"],
                     cause=_cause(kind, record),
@@ -154,10 +154,10 @@ class FarmerHistory(Value):
             yield Attempt(task_id, slot, begin + offset, end, None, outcome, seen=seen, cause=cause)
 
 
-def _outcome(kind: str, returncode: int) -> Outcome:
-    if kind == "killed":
+def _outcome(kind: str, record: Record) -> Outcome:
+    if kind == "killed" and "attempt" not in record:
         return Outcome.KILLED
-    return Outcome.FINISHED if returncode == 0 else Outcome.FAILED
+    return Outcome.FINISHED if record["rc"] == 0 else Outcome.FAILED
 
 
 def _cause(kind: str, record: Record) -> Cause | None:

@@ -223,12 +223,13 @@ class WatchedJournal(Journal):
             b'["task_start",%.6f,{"task":%d,"slot":%d,"command":%s}]' % (time.time(), task_id, slot, command)
         )
 
-    def note_run(self, kind: str, run: Run) -> None:
+    def note_run(self, kind: str, run: Run, attempt: int = 0) -> None:
         """Add the end of a run; the monitors know its command from its start."""
-        super().note_run(kind, run)
-        outcome = b"killed" if kind == "killed" else b"finished" if run.is_finished else b"failed"
+        super().note_run(kind, run, attempt)
+        outcome = b"killed" if kind == "killed" and not attempt else b"finished" if run.is_finished else b"failed"
         seconds = run.ended - run.started
         why = b"" if run.cause is None else b',"cause":"%s"' % run.cause.encode()
+        why += b',"attempt":%d' % attempt if attempt else b""
         self._hooks.tell_encoded(
             b'["task_end",%.6f,{"task":%d,"slot":%d,"outcome":"%s","returncode":%d,"seconds":%.6f,"cpu":%.6f,"max_rss":%d%s}]'
             % (time.time(), run.task.id, run.slot, outcome, run.returncode, seconds, run.cpu, run.max_rss, why)

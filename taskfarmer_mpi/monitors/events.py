@@ -52,6 +52,8 @@ class Event:
     """`task_end`: peak memory of its largest process [KiB]; 0 if it is not known."""
     cause: str | None = None
     """`task_end`: why it did not finish: exit code, signal, time limit, out of memory, could not be started, stopped, ..."""
+    attempt: int | None = None
+    """`task_end`: the number of this attempt, if the task failed and is tried again."""
     reason: str | None = None
     """`shutdown`, `farmer_end`: why it stops or stopped early, if it did."""
     finished: int | None = None

@@ -146,7 +146,8 @@ class Observer:
             held=self._states.count_held(summary) if is_open else 0,
             finished=summary.finished,
             failed=summary.ended - summary.finished,
-            killed=summary.killed,
+            killed=summary.killed - summary.retried,
+            retried=summary.retried,
             rate=rate,
             aside=summary.aside,
         )

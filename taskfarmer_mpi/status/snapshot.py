@@ -51,6 +51,8 @@ class FarmerStatus(Value):
     """Runs that ended lately [1/s]; None if it is not alive or none ended."""
     aside: str = ""
     """Why it takes no more tasks, if they fail on its node only."""
+    retried: int = 0
+    """Runs that failed and are followed by another attempt."""
 
 
 class RunningTask(Value):

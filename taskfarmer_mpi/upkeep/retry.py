@@ -9,11 +9,12 @@ from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from taskfarmer_mpi.history.attempts import RESET, Attempt, Attempts, encode_attempts
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
-from taskfarmer_mpi.workdir.lists import ids_in, parse_task, put_on_stacks
+from taskfarmer_mpi.workdir.lists import append_lines, ids_in, parse_task, put_on_stacks
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 BATCH = 500
@@ -126,16 +127,25 @@ def _move(
     journal.note("giving", ids=ids)  # so that recovery does not ask whether `taken` was completed
     journal.flush()
     for task_id in ids:
-        _keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
+        keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
     for path, kept in lists:
         replace_file(path, kept, lock.confirm)
+    _begin_anew(workdir, lock, ids)
     put_on_stacks(workdir, listed, found.values(), lock.confirm)
     journal.note("given", ids=ids)
     journal.sync()
     return ids
 
 
-def _keep_log(workdir: Workdir, task_id: int) -> None:
+def _begin_anew(workdir: Workdir, lock: WorkLock, ids: list[int]) -> None:
+    """Give tasks their budgets of attempts again."""
+    attempts = Attempts(workdir.attempts)
+    attempts.advance()
+    resets = [Attempt(task, attempts.count(task) + 1, RESET, "taskfarmer-ctl") for task in ids]
+    append_lines(workdir.attempts, encode_attempts(resets), lock.confirm)
+
+
+def keep_log(workdir: Workdir, task_id: int) -> None:
     """Rename a task's log to ``log_<ID>.<N>``, with the first number that is free."""
     path = workdir.log(task_id)
     if path.is_symlink() or path.is_file():

@@ -76,7 +76,7 @@ class Neighbours:
         for path, who in self._on_other_nodes():
             is_anyone_there = True
             with suppress(OSError, KeyError, TypeError):
-                ends = [record for record in read_last_records(path) if record["ev"] == "end"]
+                ends = [record for record in read_last_records(path) if record["ev"] == "end" or "attempt" in record]
                 codes = {record["rc"] for record in ends if record["end"] + who.clock_offset >= moment}
                 has_same_failures = has_same_failures or returncode in codes
                 success_on = who.host if 0 in codes else success_on

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import deque
 from collections.abc import Iterator
 
+from taskfarmer_mpi.history.attempts import FAILED, Attempt, Attempts
 from taskfarmer_mpi.tasklists.task import Run, Task
 
 VERDICT_DELAY = 1.0
@@ -14,7 +17,21 @@ VERDICT_DELAY = 1.0
 class TasksInHand:
     """Tasks to start, runs to judge, outcomes to record, tasks to give back."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: Attempts | None = None, farmer: str = "") -> None:
+        """Have nothing in hand.
+
+        Parameters
+        ----------
+        attempts
+            How often tasks were tried; None where that does not matter.
+        farmer
+            Who has them.
+        """
+        self.attempts = attempts
+        self._farmer = farmer
+        self.tried: list[Attempt] = []
+        """Attempts that are to be followed by others, and are not on disk."""
+        self._later: list[tuple[float, Task]] = []
         self.queue: deque[Task] = deque()
         """To be started, in this order."""
         self.outcomes: list[Run] = []
@@ -24,7 +41,7 @@ class TasksInHand:
         self._doubtful: deque[tuple[float, Run]] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self.queue or self.outcomes or self.back or self._doubtful)
+        return bool(self.queue or self.outcomes or self.back or self._doubtful or self.tried or self._later)
 
     def doubt(self, run: Run, now: float) -> None:
         """Let the verdict on a run wait: a signal ended it, perhaps as part of a shutdown."""
@@ -45,7 +62,24 @@ class TasksInHand:
         while self._doubtful:
             yield self._doubtful.popleft()[1]
 
+    def try_again(self, task: Task, moment: float) -> int:
+        """Have a task that failed go back to the list at some time [s]; return the number of the attempt that failed."""
+        number = 1 if self.attempts is None else self.attempts.count(task.id) + 1
+        self.tried.append(Attempt(task.id, number, FAILED, self._farmer))
+        heapq.heappush(self._later, (moment, task))
+        return number
+
+    def bring_back(self, now: float) -> None:
+        """Have those tasks go back to the list for which it is time to be tried again."""
+        while self._later and self._later[0][0] <= now:
+            self.back.append(heapq.heappop(self._later)[1])
+
     def give_back_queue(self) -> None:
-        """Start none of the tasks that wait."""
+        """Start none of the tasks that wait for a slot."""
         self.back += self.queue
         self.queue.clear()
+
+    def give_back_all(self) -> None:
+        """Start none of the tasks that wait, also of those that wait to be tried again."""
+        self.bring_back(math.inf)
+        self.give_back_queue()

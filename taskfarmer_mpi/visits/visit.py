@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FencedError
+from taskfarmer_mpi.history.attempts import encode_attempts
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -22,6 +23,7 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.lists import (
     Recorded,
+    append_lines,
     append_tasks,
     give_back_tasks,
     is_plain_farmer_about,
@@ -49,6 +51,7 @@ class Visitor:
         self._journal = journal
         self._life = life
         self._recorded: Recorded | None = None
+        self._is_first = True
 
     def visit(self, tasks: TasksInHand, count: Callable[[int], int]) -> Visit:
         """Record outcomes, give tasks back and take others.
@@ -73,6 +76,7 @@ class Visitor:
         if not (self._journal.is_own() and all(lock.is_held() for lock in self._life)):
             raise FencedError("others declared this farmer dead and took its tasks over")
         self._farm.catalog.advance()
+        self._see_attempts(tasks)
         recorded, back = len(tasks.outcomes), len(tasks.back)
         if recorded:
             self._record(tasks)
@@ -83,6 +87,16 @@ class Visitor:
         if (recorded or back) and not taken:
             self._journal.sync()
         return Visit(taken, is_empty, recorded, back)
+
+    def _see_attempts(self, tasks: TasksInHand) -> None:
+        """Learn what others tried, and tell what was tried here: before the tasks are back on the list."""
+        if tasks.attempts is None or not (self._farm.rules.counts_attempts or self._is_first):
+            return
+        self._is_first = False
+        tasks.attempts.advance()
+        if tasks.tried:
+            append_lines(self._farm.workdir.attempts, encode_attempts(tasks.tried), self._farm.lock.confirm)
+            tasks.tried = []
 
     def _record(self, tasks: TasksInHand) -> None:
         failed = [run for run in tasks.outcomes if not run.is_finished]

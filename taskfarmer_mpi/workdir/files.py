@@ -172,6 +172,7 @@ class Workdir:
         self.added = self.path / "toprocess.added"
         self.stop_request = self.path / "stop"
         self.tasks_added = self.path / "tasks.added"
+        self.attempts = self.path / "attempts"
         self.finished = self.path / "finished"
         self.failed = self.path / "failed"
         self.logs = self.path / "logs"

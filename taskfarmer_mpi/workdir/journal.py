@@ -39,10 +39,15 @@ class Journal:
         """Add the start of a run; formatted by hand, as is its end, since they come with every task."""
         self._pending.append(b'{"ev":"begin","t":%.6f,"id":%d,"slot":%d}\n' % (time.time(), task_id, slot))
 
-    def note_run(self, kind: str, run: Run) -> None:
-        """Add the end of a run: `end` with a final verdict, `killed` if its task is still to do."""
+    def note_run(self, kind: str, run: Run, attempt: int = 0) -> None:
+        """Add the end of a run: `end` with a final verdict, `killed` if its task is still to do.
+
+        It has the number of the attempt where the task failed by itself and is tried again.
+        """
         cause = run.cause
         more = b"" if cause is None else b',"cause":"%s"' % cause.encode()
+        if attempt:
+            more += b',"attempt":%d' % attempt
         self._pending.append(
             b'{"ev":"%s","t":%.6f,"id":%d,"slot":%d,"begin":%.6f,"end":%.6f,"rc":%d,"cpu":%.6f,"rss":%d%s}\n'
             % (

@@ -64,6 +64,10 @@ class JournalState:
         """Taken, not ended, not given back."""
         self.ended: dict[int, int] = {}
         """Return code by task, of runs whose outcome may not be in `finished` or `failed` yet."""
+        self.running: dict[int, tuple[int, float]] = {}
+        """Slot and start, by the farmer's clock [s since the epoch], of runs without an end, by task."""
+        self.tried: list[tuple[int, int]] = []
+        """Tasks that failed and were to be tried again, each with the number of the attempt."""
         self.suspect: set[int] = set()
         """Tasks that the last record takes: the farmer may have died before `toprocess` lost them."""
 
@@ -84,12 +88,26 @@ class JournalState:
             task_id, code = record.get("id"), record.get("rc")
             if not (_is_task_id(task_id) and isinstance(code, int)):
                 raise FarmError("a record of an end is not as farmers write them")
+            self.running.pop(task_id, None)
             self.held.discard(task_id)
             self.ended[task_id] = code
         elif kind == "recorded":
             self.ended.clear()
         elif kind == "given":
             self.held -= ids
+        elif kind in ("begin", "killed"):
+            self._apply_run(kind, record)
+
+    def _apply_run(self, kind: str, record: Record) -> None:
+        """Know what runs, and what was tried; nothing of this says where a task is."""
+        task_id, slot, moment, attempt = (record.get(name) for name in ("id", "slot", "t", "attempt"))
+        if not _is_task_id(task_id):
+            return
+        self.running.pop(task_id, None)
+        if kind == "begin" and isinstance(slot, int) and isinstance(moment, int | float):
+            self.running[task_id] = (slot, moment)
+        elif kind == "killed" and isinstance(attempt, int):
+            self.tried.append((task_id, attempt))
 
 
 def _is_task_id(value: object) -> TypeGuard[int]:

@@ -10,7 +10,7 @@ farmer     first line: who writes, in which format, and where its life locks are
 taken      these tasks are in this farmer's hands; on disk before `toprocess` loses them
 begin      a run has started in a slot
 end        a run ended; written before the slot is used again, but for a death by a signal, which may be a shutdown's
-killed     a run was cut short by a shutdown
+killed     a run was cut short by a shutdown; with `attempt`, its number, it failed and its task is tried again
 recorded   every run that ended so far is in `finished` or `failed`
 giving     these tasks are about to be appended to `toprocess`
 given      these tasks are back in `toprocess`

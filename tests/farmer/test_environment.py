@@ -117,7 +117,7 @@ ADDED = {
     "a step without MPI": STEP,
 }
 """What was seen to be added by launchers."""
-OWN = {"TASKFARMER_FAMILY", "TASKFARMER_FARMER", "TASKFARMER_RANK", "TASKFARMER_WORKDIR"}
+OWN = {"TASKFARMER_ATTEMPT", "TASKFARMER_FAMILY", "TASKFARMER_FARMER", "TASKFARMER_RANK", "TASKFARMER_WORKDIR"}
 
 
 def environment(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:

@@ -107,7 +107,7 @@ def test_an_older_log_keeps_its_name(tmp_path: Path) -> None:
     assert [(farm.workdir.logs / f"log_0.{i}").read_text() for i in (1, 2)] == ["first 0\n", "second\n"]
 
 
-@pytest.mark.parametrize("step", ["replace_file", "_keep_log", "put_on_stacks"])
+@pytest.mark.parametrize("step", ["replace_file", "keep_log", "put_on_stacks"])
 def test_a_retry_that_dies_leaves_what_recovery_puts_right(
     tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
