@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from taskfarmer_mpi.cli.installation import Finding
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.machine.cpus import Cpus, cpus_of_nodes, narrow_nodes, share_out
+from taskfarmer_mpi.rendezvous.startup import own_cpus
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.lock_files import lock_paths
 
@@ -20,7 +23,7 @@ class RankFacts(Value):
     host: str
     machine: str
     """The same on hosts that share a kernel, as several nodes of a test cluster do."""
-    cpus: frozenset[int]
+    cpus: Cpus
     lock_file: str
     troubles: list[Finding]
 
@@ -31,7 +34,7 @@ def own_facts(workdir: Workdir) -> RankFacts:
     return RankFacts(
         host=node_name(),
         machine=_machine_id(),
-        cpus=frozenset(os.sched_getaffinity(0)),
+        cpus=own_cpus(os.environ),
         lock_file=str(lock_paths(workdir, os.environ)[0]),
         troubles=[finding for finding in places if finding.mend is not None],
     )
@@ -102,18 +105,24 @@ def _find_holder(path: Path) -> list[Finding]:
 
 def describe_hosts(facts: dict[int, RankFacts]) -> list[Finding]:
     """Return a finding for all hosts that are alike."""
-    alike: dict[tuple[int, int, int], list[str]] = {}
-    for host in dict.fromkeys(one.host for one in facts.values()):
-        cpus = [one.cpus for one in facts.values() if one.host == host]
-        shape = (len(cpus), len(frozenset().union(*cpus)), min(map(len, cpus)))
-        alike.setdefault(shape, []).append(host)
+    places = {rank: (one.host, one.cpus) for rank, one in facts.items()}
+    shares, of_hosts, narrow = share_out(places), cpus_of_nodes(places), narrow_nodes(places)
+    alike: dict[tuple[int, int, int, int, float, int], list[str]] = {}
+    for host in of_hosts:
+        there = {rank: one.cpus for rank, one in facts.items() if one.host == host}
+        of_rank, share = min(len(cpus.own) for cpus in there.values()), min(shares[rank] for rank in there)
+        limit = min(cpus.node for cpus in there.values())
+        alike.setdefault((len(there), of_hosts[host], of_rank, share, limit, narrow.get(host, 0)), []).append(host)
     findings = []
-    for (ranks, cpus_of_host, cpus_of_rank), hosts in alike.items():
+    for (ranks, of_host, of_rank, share, limit, of_job), hosts in alike.items():
+        limited = f", limited to {limit:g} by a quota or by Slurm" if limit < math.inf else ""
         text = (
-            f"{', '.join(hosts)}: {_count(ranks, 'rank')} with {_count(cpus_of_rank, 'CPU')} of {cpus_of_host};"
-            f" --proc auto gives {_count(max(1, cpus_of_host // ranks), 'slot')} per rank, the default is 8"
+            f"{', '.join(hosts)}: {_count(ranks, 'rank')} with {_count(of_rank, 'CPU')} of {of_host}{limited};"
+            f" --proc auto gives {_count(share, 'slot')} per rank, the default is 8"
         )
-        mend = "start fewer ranks there: one per node is best (srun --ntasks-per-node=1)" if ranks > cpus_of_host else None
+        mend = "start fewer ranks there: one per node is best (srun --ntasks-per-node=1)" if ranks > of_host else None
+        if of_job:
+            mend = f"the job has {of_job} CPUs there: srun --cpus-per-task={of_job}, mpiexec --bind-to none"
         findings.append(Finding(_count(len(hosts), "host"), text, mend))
     return findings
 

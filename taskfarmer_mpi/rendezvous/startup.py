@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.machine.cpus import Cpus, cpus_of_nodes, find_cpus, narrow_nodes, share_out
 from taskfarmer_mpi.rendezvous.communicator import PATIENCE, Comm
 from taskfarmer_mpi.rendezvous.exchange import clock_offset, collect, words_of_rank_0
+from taskfarmer_mpi.rendezvous.launcher import SRUN, is_launched, launcher_of
 from taskfarmer_mpi.rendezvous.patience import Hurry, Patience, never
 from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.locks import WorkLock
@@ -30,8 +32,8 @@ class Hello(Value):
 
     farmer: str
     host: str
-    cpus: frozenset[int]
-    """The CPUs that it may use."""
+    cpus: Cpus
+    """What it may use."""
 
 
 class Orders(Value):
@@ -47,6 +49,8 @@ class Orders(Value):
     """Name of the node of each rank that came up."""
     cpus: dict[str, int] = {}
     """How many CPUs the ranks of each node may use together."""
+    narrow: dict[str, int] = {}
+    """The nodes whose only rank may use one CPU although the job has more there, and how many."""
 
     def slots_before(self, rank: int, slots: int | None) -> int:
         """Return how many slots the ranks before this one have on its node.
@@ -80,6 +84,23 @@ class Orders(Value):
             " one rank per node (srun --ntasks-per-node=1, mpiexec -ppn 1), or share the CPUs among the ranks (--proc auto)"
         )
 
+    def narrowness(self, slots: int | None) -> str | None:
+        """Say which nodes have a rank whose tasks share one CPU although the job has more, and how to mend it; else None.
+
+        Parameters
+        ----------
+        slots
+            Slots of each rank; None for its share of the node's CPUs.
+        """
+        if not self.narrow or slots == 1:
+            return None
+        host, cpus = next(iter(self.narrow.items()))
+        more = f" (as on {len(self.narrow) - 1} more)" if len(self.narrow) > 1 else ""
+        return (
+            f"the rank on {host}{more} and all its tasks may use 1 of the {cpus} CPUs that the job has there: give it all"
+            f" (srun --cpus-per-task={cpus}, mpiexec --bind-to none)"
+        )
+
 
 class Limits(Value):
     """How long a rank waits for others."""
@@ -98,7 +119,12 @@ class Limits(Value):
 
 def hello(farmer: str) -> Hello:
     """Return what this process tells rank 0."""
-    return Hello(farmer, node_name(), frozenset(os.sched_getaffinity(0)))
+    return Hello(farmer, node_name(), own_cpus(os.environ))
+
+
+def own_cpus(environ: Mapping[str, str]) -> Cpus:
+    """Return what this process may use."""
+    return find_cpus(environ, is_step=launcher_of(environ) == SRUN, is_launched=is_launched(environ))
 
 
 def lead_startup(
@@ -145,8 +171,8 @@ def lead_startup(
     _prove_exclusion(comm, lock, others, limits.lock)
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
-    cpus = {host: _cpus_of(host, hellos) for host in hosts.values()}
-    orders = Orders(farmers, _shares(hellos), job_end, hosts, cpus)
+    places = {rank: (hellos[rank].host, hellos[rank].cpus) for rank in farmers}
+    orders = Orders(farmers, share_out(places), job_end, hosts, cpus_of_nodes(places), narrow_nodes(places))
     make_ready(farmers)
     for rank in others:
         comm.send(rank, "go", orders)
@@ -171,15 +197,6 @@ def refuse(comm: Comm, error: UserError) -> None:
         comm.send(0, "refused", f"rank {comm.rank} on {node_name()}: {error}")
     for rank in range(1, comm.size) if comm.rank == 0 else ():
         comm.send(rank, "dismiss")
-
-
-def _shares(hellos: dict[int, Hello]) -> dict[int, int]:
-    sharers = Counter((hello.host, hello.cpus) for hello in hellos.values())
-    return {rank: max(1, len(hello.cpus) // sharers[hello.host, hello.cpus]) for rank, hello in hellos.items()}
-
-
-def _cpus_of(host: str, hellos: dict[int, Hello]) -> int:
-    return len(set().union(*(hello.cpus for hello in hellos.values() if hello.host == host)))
 
 
 def follow_startup(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], patience: Patience) -> tuple[Orders, float]:

@@ -290,6 +290,8 @@ class Start:
             log.warning("%s", resumed)
         if (crowding := orders.crowding(self._plan.slots)) is not None:
             log.warning("%s", crowding)
+        if (narrowness := orders.narrowness(self._plan.slots)) is not None:
+            log.warning("%s", narrowness)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
         if len(self.lock.paths) > 1:
             advice = "; PyTaskFarmer 0.1.0 farmers on other nodes do not see it: set SCRATCH" if farmers > 1 else ""

@@ -16,6 +16,7 @@ from taskfarmer_mpi.cli.installation import find_launch, find_mpi, find_time
 from taskfarmer_mpi.cli.node_facts import RankFacts, describe_hosts, find_differences, find_places
 from taskfarmer_mpi.common.filesystems import Mount
 from taskfarmer_mpi.common.programs import AskError
+from taskfarmer_mpi.machine.cpus import Cpus
 from taskfarmer_mpi.workdir.files import Workdir
 
 DOCTOR = (sys.executable, "-m", "taskfarmer_mpi.ctl", "doctor")
@@ -223,7 +224,7 @@ def test_a_second_lock_that_other_nodes_do_not_have_needs_a_mend(tmp_path: Path)
 
 def test_alike_hosts_are_one_line_and_too_many_ranks_are_told_of() -> None:
     def facts(host: str, cpus: set[int]) -> RankFacts:
-        return RankFacts(host, "machine", frozenset(cpus), "lock", [])
+        return RankFacts(host, "machine", Cpus(frozenset(cpus)), "lock", [])
 
     ranks = [facts("n1", {0, 1}), facts("n2", {0, 1}), facts("n3", {0}), facts("n3", {0})]
     alike, crowded = describe_hosts(dict(enumerate(ranks)))
@@ -232,3 +233,11 @@ def test_alike_hosts_are_one_line_and_too_many_ranks_are_told_of() -> None:
     assert crowded.text.startswith("n3: 2 ranks with 1 CPU of 1")
     assert "start fewer ranks" in str(crowded.mend)
     assert find_differences(dict(enumerate(ranks))) == []
+
+
+def test_a_host_with_a_quota_and_one_whose_rank_is_bound_to_a_cpu_are_told_of() -> None:
+    limited = RankFacts("n1", "machine", Cpus(frozenset(range(8)), node=2.5), "lock", [])
+    bound = RankFacts("n2", "machine", Cpus(frozenset({3}), job=64), "lock", [])
+    first, second = describe_hosts({0: limited, 1: bound})
+    assert "1 rank with 8 CPUs of 2, limited to 2.5 by a quota or by Slurm; --proc auto gives 2 slots" in first.text
+    assert second.mend == "the job has 64 CPUs there: srun --cpus-per-task=64, mpiexec --bind-to none"

@@ -12,13 +12,14 @@ from helpers import Stopwatch
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.machine.cpus import Cpus
 from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
 from taskfarmer_mpi.rendezvous.patience import STOP_PATIENCE, Patience
 from taskfarmer_mpi.rendezvous.startup import Hello, Limits, Orders, follow_startup, lead_startup, refuse
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-HELLO = Hello("farmer", "node", frozenset({0, 1}))
+HELLO = Hello("farmer", "node", Cpus(frozenset({0, 1})))
 
 
 class LyingLock(WorkLock):
@@ -70,7 +71,7 @@ def test_ranks_get_the_plan_and_their_orders(tmp_path: Path) -> None:
         return own_lock(farm)
 
     hellos = [
-        replace(HELLO, farmer=f"f{rank}", cpus=frozenset(range(rank // 2 * 4, rank // 2 * 4 + 4))) for rank in range(3)
+        replace(HELLO, farmer=f"f{rank}", cpus=Cpus(frozenset(range(rank // 2 * 4, rank // 2 * 4 + 4)))) for rank in range(3)
     ]
     leader, *others = startup(farm, [prepare, prepare], hellos)
     names = {0: "f0", 1: "f1", 2: "f2"}
@@ -187,6 +188,24 @@ def test_ranks_of_a_node_with_more_slots_than_cpus_are_warned_of(
     hosts: list[str], slots: int | None, warning: str | None
 ) -> None:
     found = _orders(hosts, {"n1": 4, "n2": 4}).crowding(slots)
+    assert (found is None) == (warning is None)
+    if warning is not None:
+        assert re.match(warning, str(found))
+
+
+@pytest.mark.parametrize(
+    ("narrow", "slots", "warning"),
+    [
+        ({}, 8, None),
+        ({"n1": 32}, 1, None),
+        ({"n1": 32}, None, "the rank on n1 and all its tasks may use 1 of the 32 CPUs that the job has there: give it all"),
+        ({"n1": 32, "n2": 32}, 8, r"the rank on n1 \(as on 1 more\) .*\(srun --cpus-per-task=32, mpiexec --bind-to none\)$"),
+    ],
+)
+def test_ranks_that_are_bound_to_one_cpu_of_many_are_warned_of(
+    narrow: dict[str, int], slots: int | None, warning: str | None
+) -> None:
+    found = Orders({}, {}, narrow=narrow).narrowness(slots)
     assert (found is None) == (warning is None)
     if warning is not None:
         assert re.match(warning, str(found))
