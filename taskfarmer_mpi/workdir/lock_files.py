@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
@@ -128,12 +129,16 @@ class LockFile:
         return file.st_nlink > 0
 
     def release(self) -> None:
-        """Give the lock back, if it is held."""
+        """Give the lock back, if it is held.
+
+        No error is raised. On NFS there is one after the lock was lost with its lease: what could not be written is the note
+        of its holder, and the lock is gone in any case.
+        """
         if self.fd is not None:
             fd, self.fd = self.fd, None
-            try:
+            with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)  # also if a child has the descriptor
-            finally:
+            with suppress(OSError):
                 os.close(fd)
 
 

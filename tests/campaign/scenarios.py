@@ -122,12 +122,13 @@ def dry_beside_dead_node(setting: Setting) -> list[str]:
     farm = setting.farm(12, 2.0, 3.0)
     first = farm.farm("node1", "lost", "-n", "2")
     second = farm.farm("node2", "other", "-n", "2")
-    farm.wait_until_ended(7)
+    farm.wait_until_ended(4)  # the other one has work for some seconds more
     farm.wait_until_running("lost", 1)
     farm.notes.excuse("lost", "node lost")
     setting.nodes.kill("node1")
     code = second.wait(DEADLINE)
-    found = [f"after exit code {code}: {fault}" for fault in farm.faults()] if code in (0, 1) else []
+    faults = [fault for fault in farm.faults() if not fault.startswith("timeline.json")]  # left to whoever is last
+    found = [f"after exit code {code}: {fault}" for fault in faults] if code in (0, 1) else []
     setting.nodes.boot("node1")
     return found + finish(farm, first)
 

@@ -224,6 +224,37 @@ def test_a_lock_that_its_file_system_took_away_is_noticed(tmp_path: Path, monkey
             lock.confirm()
 
 
+@pytest.mark.parametrize("failing", ["flock", "close", "both"])
+def test_a_lost_lock_is_given_back_without_an_error(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On NFS, what unlocks and closes the file of a lost lock reports that the note in it could not be written."""
+    workdir = Workdir(tmp_path)
+    workdir.farmers.mkdir()
+    lock = WorkLock(workdir, [tmp_path / "first", tmp_path / "second"], "me", is_checked=False)
+    flock, close = fcntl.flock, os.close
+    closed: list[int] = []
+
+    def refuse_to_unlock(fd: int, operation: int) -> None:
+        flock(fd, operation)
+        if operation == fcntl.LOCK_UN and failing != "close":
+            raise OSError(errno.EIO, "Input/output error")
+
+    def report_at_close(fd: int) -> None:
+        close(fd)
+        closed.append(fd)
+        if failing != "flock":
+            raise OSError(errno.EIO, "Input/output error")
+
+    assert lock.try_acquire()
+    with monkeypatch.context() as lost:
+        lost.setattr(fcntl, "flock", refuse_to_unlock)
+        lost.setattr(os, "close", report_at_close)
+        lock.release()
+    assert len(closed) == 2
+    assert not lock.is_held
+    assert lock.try_acquire()
+    lock.release()
+
+
 def test_a_lock_of_one_node_is_confirmed_without_a_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = _lock(tmp_path)
     with lock.held(5.0):
