@@ -16,7 +16,7 @@ from helpers import clean_environment, wait_for
 
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.pool import Pool
-from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives import owner as owners
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
@@ -69,9 +69,9 @@ class Stage:
         return run.returncode, self.log(task)
 
     @property
-    def owner(self) -> guardian.Owner:
+    def owner(self) -> owners.Owner:
         """The farmer, as its tasks' processes are known."""
-        return guardian.Owner.here(self.farmer, str(self.lock_path), str(self.workdir.path))
+        return owners.Owner.here(self.farmer, str(self.lock_path), str(self.workdir.path))
 
     @property
     def lock_path(self) -> Path:
@@ -84,7 +84,7 @@ class Stage:
 
     def processes(self) -> list[int]:
         """Return the processes of the tasks."""
-        return guardian.find_processes(self.owner)
+        return owners.find_processes(self.owner)
 
     def close(self) -> None:
         """End all that is left."""

@@ -51,6 +51,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def lease(text: str) -> float:
+    """Parse a time [s] of 5 seconds or more, or 0."""
+    value = _number(text)
+    if value != 0 and not 5 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a lease: 0, or 5 or more seconds")
+    return value
+
+
 def interval(text: str) -> float:
     """Parse a time [s] of a tenth of a second to a day."""
     value = _number(text)

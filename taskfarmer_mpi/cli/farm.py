@@ -94,6 +94,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
             arguments.proc,
             arguments.chdir,
             read_rule_options(arguments),
+            arguments.lease,
         ),
         timeout=arguments.timeout or None,
         grace=arguments.grace,

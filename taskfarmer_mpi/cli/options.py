@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskfarmer_mpi import __version__
-from taskfarmer_mpi.cli.arguments import seconds
+from taskfarmer_mpi.cli.arguments import lease, seconds
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser
 from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
 
@@ -122,12 +122,23 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         const=DEFAULT_LEAVE_DELAY,
         help="have a rank end, and under srun give its node back, when it had nothing to do for this time (default: 30)",
     )
+    _add_patience(group)
+
+
+def _add_patience(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--lock-timeout",
         metavar="SECONDS",
         type=seconds,
         default=DEFAULT_LOCK_TIMEOUT,
         help="give up if others hold the lock for this time (default: 600)",
+    )
+    group.add_argument(
+        "--lease",
+        metavar="SECONDS",
+        type=lease,
+        help="the time after which the file system gives the locks of a node that is cut off to others: tasks are killed"
+        " before; 0: never (default: that of the work directory, else what the file system says)",
     )
     group.add_argument(
         "--mpi-timeout",

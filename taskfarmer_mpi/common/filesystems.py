@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.common.values import Value
 
 MOUNTS = Path("/proc/self/mountinfo")
+MOUNT_STATISTICS = Path("/proc/self/mountstats")
 
 _LOCAL_TYPES = frozenset(
     ["9p", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "rootfs", "tmpfs", "vfat", "xfs", "zfs"]
@@ -17,6 +19,11 @@ _LOCAL_TYPES = frozenset(
 """File systems that one node has for itself."""
 _LOCAL_LOCKS = frozenset(["local_lock=all", "local_lock=flock", "localflock", "localflocks", "nolock"])
 """Mount options of NFS, Lustre, GFS2 and OCFS2 with which a `flock` holds on its own node only, and nothing says so."""
+_LEASES = {"ceph": 300.0, "lustre": 150.0, "nfs": 0.0, "nfs4": 90.0}
+"""After how long without a sign of a node its locks go to others [s], by file system: at the earliest, as its documentation
+has it, or by default. NFS before version 4 keeps them until the node or the server is started again."""
+DEFAULT_LEASE = 60.0
+"""The same for a file system that other nodes may have, and of which no more is known [s]."""
 
 
 class Mount(Value):
@@ -47,6 +54,37 @@ def is_local(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return mount is not None and mount.is_local
+
+
+def lease_of(path: str | os.PathLike[str]) -> float:
+    """Return after how long without an answer a file system may give the locks of this node to others [s]; 0 if never.
+
+    An NFS client of version 4 says it (nfsstat(8)); else it is what is usual.
+    """
+    try:
+        mount = mount_of(path)
+    except OSError:
+        return DEFAULT_LEASE
+    if mount is None:
+        return DEFAULT_LEASE
+    if mount.is_local or mount.local_lock_options:
+        return 0.0
+    said = None
+    if mount.type == "nfs4":
+        with suppress(OSError):
+            said = parse_leases(MOUNT_STATISTICS.read_text(errors="surrogateescape")).get(mount.point)
+    return said or _LEASES.get(mount.type, DEFAULT_LEASE)
+
+
+def parse_leases(text: str) -> dict[str, float]:
+    """Return the leases of NFS mounts [s] by where they are mounted, from the text of ``/proc/PID/mountstats``."""
+    leases, point = {}, ""
+    for line in text.splitlines():
+        if line.startswith("device "):
+            point = _unescape(line.partition(" mounted on ")[2].partition(" with fstype ")[0])
+        elif found := re.search(r"\blease_time=(\d+)", line):
+            leases[point] = float(found[1])
+    return leases
 
 
 def mount_of(path: str | os.PathLike[str]) -> Mount | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.lives.guardian import FAMILY
+from taskfarmer_mpi.lives.owner import FAMILY
 from taskfarmer_mpi.workdir.files import Workdir
 
 

@@ -166,6 +166,8 @@ class Farmer:
             if self._clock() >= self._due:
                 self._visit()
                 self._plan_visit()
+        except FencedError as error:
+            self.give_up(self._pool.lease_end() or error)
         except FarmError as error:
             self.give_up(error)
         except OSError as error:
@@ -182,7 +184,10 @@ class Farmer:
     # -- the tasks --------------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        for run in self._pool.reap():
+        runs = self._pool.reap()
+        if (end := self._pool.lease_end()) is not None:  # asked now: these runs may have ended by that
+            raise end
+        for run in runs:
             self._starter.shortage.try_now()
             self._pace.see_task(run.ended - run.started)
             self._overseer.see(run)
@@ -270,9 +275,9 @@ class Farmer:
         """Stop after trouble: what is known stays in the journal, and whoever gets the life lock takes over."""
         if self.trouble is not None:
             return
-        log.error("%s", error)
         self.trouble = error
         runs = self._pool.kill(KILL_PATIENCE)
+        log.error("%s", error)
         if not isinstance(error, FencedError):
             with suppress(FarmError):
                 for run in filter(attrgetter("is_finished"), runs):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from contextlib import suppress
 
 from taskfarmer_mpi.common.causes import describe_cause
 from taskfarmer_mpi.common.log import Log
-from taskfarmer_mpi.errors import FarmError, is_shortage
+from taskfarmer_mpi.common.wording import say_duration
+from taskfarmer_mpi.errors import FarmError, FencedError, ShortageError, is_shortage
 from taskfarmer_mpi.farmer.process_start import ALL_SIGNALS
-from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives import guardian, lease
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.lives.owner import FAMILY, Owner
 
 log = Log(__name__)
 
@@ -22,10 +25,23 @@ MAX_GUARDIANS = 10
 class Guard:
     """Keeps a guardian alive as long as the farmer lives."""
 
-    def __init__(self, owner: guardian.Owner, task_lock: LifeLock) -> None:
-        """Start the first guardian of a farmer whose tasks hold `task_lock`."""
+    def __init__(self, owner: Owner, task_lock: LifeLock, lease_time: float) -> None:
+        """Start the first guardian of a farmer whose tasks hold `task_lock`.
+
+        Parameters
+        ----------
+        owner
+            The farmer.
+        task_lock
+            The lock that its tasks hold.
+        lease_time
+            After how long without an answer the file system gives that lock away [s]; 0 if it never does.
+        """
         self._owner = owner
         self._task_lock = task_lock
+        self._lease = lease_time
+        self._sheet = _first_sheet(task_lock) if lease_time else None
+        task_lock.lease = self._sheet
         self._started = 0
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._said = os.memfd_create("guardian")
@@ -37,16 +53,17 @@ class Guard:
         self.renew()
 
     def _start(self) -> int:
-        owner = self._owner
+        sheet = [] if self._sheet is None else [(os.POSIX_SPAWN_DUP2, self._sheet.fd, guardian.SHEET)]
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", guardian.__file__, owner.farmer, owner.lock_path, owner.workdir],
-            {name: value for name, value in os.environ.items() if name != guardian.FAMILY},  # it outlives a farm above
+            guardian.command(self._owner, self._lease),
+            {name: value for name, value in os.environ.items() if name != FAMILY},  # it outlives a farm above
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, self._life_end, guardian.PIPE),
                 (os.POSIX_SPAWN_DUP2, self._null, 1),
                 (os.POSIX_SPAWN_DUP2, self._said, 2),
                 (os.POSIX_SPAWN_DUP2, self._task_lock.fd, guardian.LOCK),
+                *sheet,
             ],
             setsid=True,
             setsigmask=ALL_SIGNALS,  # nothing but the farmer's end is its business
@@ -90,6 +107,43 @@ class Guard:
                 raise FarmError(f"cannot start the guardian of this farmer's tasks: {error.strerror}") from error
             self.lack = error.strerror
 
+    def see_start(self, slot: int, task: int) -> None:
+        """Take into account that a task is about to start.
+
+        Raises
+        ------
+        ShortageError
+            If it may not, as its file system has not answered for long.
+        """
+        if self._sheet is not None:
+            if self._is_overdue(self._sheet):
+                raise ShortageError(f"{self._task_lock.path}: the file system does not answer")
+            self._sheet.note(slot, task)
+
+    def see_task_end(self, slot: int) -> None:
+        """Take into account that no task runs in a slot any more."""
+        if self._sheet is not None:
+            self._sheet.note(slot, None)
+
+    def lease_end(self) -> FencedError | None:
+        """Return why other nodes can have the tasks that run here, if so: then the guardian kills them, or has."""
+        if self._sheet is None:
+            return None
+        end = self._sheet.end()
+        if end is None and not self.pid and self._is_overdue(self._sheet):
+            end = lease.SILENCE
+        if end is None:
+            return None
+        limit = say_duration(self._lease * lease.LIMIT)
+        reason = "has lost its lock" if end == lease.REFUSAL else f"had no answer of its file system for {limit}"
+        return FencedError(
+            f"{self._task_lock.path}: this farmer {reason}, so its tasks were killed before other nodes run them"
+            f" (lease of {say_duration(self._lease)}): was the node cut off, or the server away?"
+        )
+
+    def _is_overdue(self, sheet: lease.Sheet) -> bool:
+        return lease.is_over(lease.now(), sheet.proven(), -lease.WAKING, self._lease)
+
     def let_go(self) -> None:
         """Have the guardian let the task lock go: all tasks are dead, and others may take them over."""
         with suppress(OSError):
@@ -101,12 +155,27 @@ class Guard:
             os.write(self._life, guardian.FAREWELL)
         for fd in (self._life, self._life_end, self._null, self._said):
             os.close(fd)
+        if self._sheet is not None:
+            os.close(self._sheet.fd)
         if self.pid:
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
 
 
+def _first_sheet(task_lock: LifeLock) -> lease.Sheet:
+    """Prove for the first time that a lock is held."""
+    sent = lease.now()
+    try:
+        lease.prove(task_lock.fd)
+    except OSError as error:
+        raise FarmError(f"{task_lock.path}: cannot write: {error.strerror}") from error
+    sheet = lease.Sheet.create(sent)
+    fd = fcntl.fcntl(sheet.fd, fcntl.F_DUPFD_CLOEXEC, guardian.SHEET + 1)  # none of those that a guardian gets
+    os.close(sheet.fd)
+    return lease.Sheet(fd)
+
+
 def _missing_part() -> str | None:
     """Return which part of the installation is gone, if one is: then it may come back, as another version of it."""
-    gone = next((path for path in (sys.executable, guardian.__file__) if not os.path.exists(path)), None)
+    gone = next((path for path in guardian.PARTS if not os.path.exists(path)), None)
     return None if gone is None else f"{gone} is gone (was the package removed or replaced?)"

@@ -14,11 +14,11 @@ from contextlib import suppress
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.programs import hold_questions, let_ask
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.errors import ShortageError, farm_error
+from taskfarmer_mpi.errors import FencedError, ShortageError, farm_error
 from taskfarmer_mpi.farmer.guard import Guard
 from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
-from taskfarmer_mpi.lives import guardian
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.lives.owner import Owner, kill_processes
 from taskfarmer_mpi.lives.task_processes import kill_task
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
@@ -68,6 +68,7 @@ class Pool:
         workdir: Workdir,
         environ: Mapping[str, str],
         first_node_slot: int = 0,
+        lease: float = 0.0,
     ) -> None:
         """Start the guardian; no task runs yet.
 
@@ -85,8 +86,10 @@ class Pool:
             What `task_environment` returned.
         first_node_slot
             The number of slot 0 among the slots of its node.
+        lease
+            After how long without an answer the file system gives the locks of a node away [s]; 0 if it never does.
         """
-        self._owner = guardian.Owner.here(farmer, str(task_lock.path), str(workdir.path))
+        self._owner = Owner.here(farmer, str(task_lock.path), str(workdir.path))
         self._processes = ProcessStart(
             task_lock=task_lock, workdir=workdir, environ=environ, first_node_slot=first_node_slot
         )
@@ -98,7 +101,7 @@ class Pool:
         self._running: dict[int, _Running] = {}
         self._causes: dict[int, Cause] = {}
         self.refresh()
-        self._guard = Guard(self._owner, task_lock)
+        self._guard = Guard(self._owner, task_lock, lease)
 
     @property
     def free(self) -> int:
@@ -143,12 +146,13 @@ class Pool:
         log_fd = self._processes.open_log(task)
         if log_fd is None:
             return self._cannot_start(task, CANNOT_EXECUTE)
-        slot = heapq.heappop(self._free)
+        slot = self.next_slot
         started = time.time()
         try:
+            self._guard.see_start(slot, task.id)
             pid = self._processes.spawn(task, slot, launch, log_fd)
         except (OSError, ValueError) as error:
-            heapq.heappush(self._free, slot)
+            self._guard.see_task_end(slot)
             if isinstance(error, OSError) and not is_about_command(error):
                 raise farm_error("cannot start a process", error) from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -157,8 +161,13 @@ class Pool:
             return self._cannot_start(task, code, started)
         finally:
             os.close(log_fd)
+        heapq.heappop(self._free)
         self._running[pid] = _Running(task, slot, started, launch.patience, time.monotonic())
         return None
+
+    def lease_end(self) -> FencedError | None:
+        """Return why other nodes can have the tasks that run here, if so: then they are killed."""
+        return self._guard.lease_end()
 
     def refuse(self, task: Task, reason: str) -> Run:
         """Return the run of a task of which no command can be made; its log gets the reason."""
@@ -182,6 +191,7 @@ class Pool:
             if running is None:
                 self.others[pid] = status
                 continue
+            self._guard.see_task_end(running.slot)
             heapq.heappush(self._free, running.slot)
             cause = self._causes.pop(pid, None)
             if cause is not None:
@@ -242,7 +252,7 @@ class Pool:
         runs = self._terminate()
         self._signal_tasks(signal.SIGKILL, self._running)
         try:
-            are_gone = guardian.kill_processes(self._owner, patience, (self._guard.pid,))
+            are_gone = kill_processes(self._owner, patience, (self._guard.pid,))
         except OSError:  # no descriptor is left to look with: the guardian does it once this farmer is gone
             are_gone = False
         deadline = time.monotonic() + patience

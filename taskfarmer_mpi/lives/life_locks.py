@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.lives.lease import Sheet
 from taskfarmer_mpi.workdir.files import open_file
 
 TASK_LOCK_FD = 3
@@ -24,6 +25,8 @@ class LifeLock:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self.lease: Sheet | None = None
+        """What is known of its lease, if there is one."""
 
     @classmethod
     def create(cls, path: Path, mode: int) -> LifeLock:
@@ -79,6 +82,8 @@ class LifeLock:
 
     def is_held(self) -> bool:
         """Whether the lock is still ours: a lease may have run out while this node was frozen or cut off."""
+        if self.lease is not None and self.lease.end() is not None:
+            return False
         try:
             return _try_lock(self.fd)
         except OSError:

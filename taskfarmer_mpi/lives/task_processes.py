@@ -7,13 +7,13 @@ import signal
 import time
 from contextlib import suppress
 
-from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives.owner import Owner
 
 PATIENCE = 0.5
 """How long new processes are looked for [s]; what is left is the farmer's to kill when it ends."""
 
 
-def kill_task(owner: guardian.Owner, session: int, task_id: int) -> None:
+def kill_task(owner: Owner, session: int, task_id: int) -> None:
     """Kill all processes of a task, again until there is none.
 
     Parameters
@@ -33,7 +33,7 @@ def kill_task(owner: guardian.Owner, session: int, task_id: int) -> None:
         time.sleep(0.005)
 
 
-def find_task_processes(owner: guardian.Owner, session: int, task_id: int) -> list[int]:
+def find_task_processes(owner: Owner, session: int, task_id: int) -> list[int]:
     """Return the living processes of a task: its session, those with its ID in the environment, and all their children.
 
     What hid from both is found only among the processes of the whole farmer, when that ends.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import lease_of
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
@@ -247,6 +248,7 @@ class Start:
             workdir=workdir,
             environ=task_environment(self._environ, self._name, workdir, rank),
             first_node_slot=self._first_node_slot(orders, slots),
+            lease=lease_of(self.lock.paths[0]) if self._plan.lease is None else self._plan.lease,
         )
         outfit = Outfit(self.farm, self._runner, pool, slots, self._journal(identity, pool), self.life, self.task_lock)
         farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time, last_moment))

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from taskfarmer_mpi.common.defaults import SLOTS
-from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.rules import merge_rules
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
@@ -28,6 +28,8 @@ class Request(Value):
     """Where the tasks are to run."""
     rules: dict[str, str] = {}
     """What is to be done about tasks that last too long or fail, by option."""
+    lease: float | None = None
+    """After how long without an answer the file system gives locks away [s]; 0: never."""
 
 
 class Plan(Value):
@@ -49,11 +51,14 @@ class Plan(Value):
     """SHA-256 of the texts of those tasks."""
     rules: dict[str, str] = {}
     """What is done about tasks that last too long or fail, by option; `read_rules` says what they mean."""
+    lease: float | None = None
+    """After how long without an answer the file system gives locks away [s]; 0: never; None: as each node finds it."""
 
     @property
     def to_store(self) -> Stored:
         """What a new work directory keeps of it."""
-        return Stored(self.tasklist, self.handler, self.runner, self.directory, self.slots, rules=self.rules)
+        stored = Stored(self.tasklist, self.handler, self.runner, self.directory, self.slots)
+        return replace(stored, rules=self.rules, lease=self.lease)
 
 
 def make_plan(request: Request) -> Plan:
@@ -84,6 +89,7 @@ def make_plan(request: Request) -> Plan:
         slots=stored.slots if request.slots is None else request.slots or None,
         directory=stored.directory if request.directory is None else os.path.abspath(request.directory),
         rules=merge_rules(stored.rules, request.rules),
+        lease=stored.lease if request.lease is None else request.lease,
     )
 
 
@@ -99,6 +105,7 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
         slots=slots,
         directory=os.getcwd() if request.directory is None else os.path.abspath(request.directory),
         rules=merge_rules({}, request.rules),
+        lease=request.lease,
     )
 
 

@@ -33,6 +33,8 @@ class Stored(Value):
     """SHA-256 of the texts of those tasks."""
     rules: dict[str, str] = {}
     """What is done about tasks that last too long, fail or take their farmers along, by option."""
+    lease: float | None = None
+    """After how long without an answer the file system gives locks away [s]; 0: never; None: as each node finds it."""
 
 
 def encode_config(stored: Stored) -> bytes:
@@ -43,6 +45,8 @@ def encode_config(stored: Stored) -> bytes:
         "directory": _encode_path(stored.directory),
         "slots": "auto" if stored.slots is None else str(stored.slots),
     }
+    if stored.lease is not None:
+        config["farm"]["lease"] = f"{stored.lease:g}"
     config["tasklist"] = {"path": _encode_path(stored.tasklist), "tasks": str(stored.listed), "sha256": stored.digest}
     if stored.rules:
         config["rules"] = stored.rules
@@ -77,6 +81,7 @@ def parse_config(data: bytes, path: Path) -> Stored:
             listed=int(tasklist["tasks"]),
             digest=tasklist["sha256"],
             rules=dict(config["rules"]) if config.has_section("rules") else {},
+            lease=float(farm["lease"]) if "lease" in farm else None,
         )
     except (configparser.Error, KeyError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())

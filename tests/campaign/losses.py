@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from helpers import Process, clean_environment, wait_for
 
 from campaign.nfs import LEASE, NFSFarm
-from campaign.scenarios import DEADLINE, Setting, finish
+from campaign.scenarios import DEADLINE, NO_ANSWER, Setting, finish
 
 
 def _pytaskfarmer(farm: NFSFarm) -> list[Process]:
@@ -66,11 +67,26 @@ def lose_node_with_lock(setting: Setting) -> list[str]:
 def restart_server(setting: Setting) -> list[str]:
     """Lose the server with all farmers at work, and start it again."""
     farm = setting.farm(30, 0.1, 0.4)
-    farmers = [farm.farm("node1", "one", "-n", "2"), farm.farm("node2", "two", "-n", "2")]
+    # as where a server is up again within its lease, which takes longer here than the shortest lease of Linux
+    farmers = [farm.farm(node, node, "-n", "2", "--lease", "60") for node in ("node1", "node2")]
     farm.wait_until_ended(10)
     setting.nodes.kill("server")
     setting.nodes.boot("server")
     return finish(farm, *farmers)
+
+
+def lose_server_for_long(setting: Setting) -> list[str]:
+    """Lose the server for longer than the lease: all farmers kill their tasks, and give up with one reason."""
+    farm = setting.farm(8, 30.0, 30.0)
+    farmers = [farm.farm(node, node, "-n", "2") for node in ("node1", "node2")]
+    for node in ("node1", "node2"):
+        farm.wait_until_running(node, 2)
+        farm.notes.excuse(node, "server lost")
+    setting.nodes.kill("server")
+    time.sleep(2 * LEASE)
+    setting.nodes.boot("server")
+    found = finish(farm, *farmers)
+    return found + [f"a farmer said {farmer.stderr}" for farmer in farmers if NO_ANSWER not in farmer.stderr]
 
 
 def short_cut(setting: Setting) -> list[str]:
@@ -96,4 +112,12 @@ def stale_names(setting: Setting) -> list[str]:
 
 
 Loss = Callable[[Setting], list[str]]
-LOSSES: tuple[Loss, ...] = (kill_farmer, lose_node, lose_node_with_lock, restart_server, short_cut, stale_names)
+LOSSES: tuple[Loss, ...] = (
+    kill_farmer,
+    lose_node,
+    lose_node_with_lock,
+    restart_server,
+    lose_server_for_long,
+    short_cut,
+    stale_names,
+)

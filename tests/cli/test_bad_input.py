@@ -202,6 +202,9 @@ USAGE = [
     ("--timeout", "nan"),
     ("--timeout", "inf"),
     ("--lock-timeout", "-3"),
+    ("--lease", "-1"),
+    ("--lease", "1"),
+    ("--lease", "nan"),
     ("--mpi", "maybe"),
     ("--no-such-option", "1"),
 ]

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from taskfarmer_mpi.common.filesystems import Mount, lock_trouble, mount_of, parse_mounts
+from taskfarmer_mpi.common import filesystems
+from taskfarmer_mpi.common.filesystems import (
+    DEFAULT_LEASE,
+    Mount,
+    lease_of,
+    lock_trouble,
+    mount_of,
+    parse_leases,
+    parse_mounts,
+)
 
 LINES = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -71,3 +80,47 @@ def test_a_file_system_without_locks_is_trouble(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert lock_trouble(tmp_path) == "no working flock: Function not implemented"
+
+
+STATISTICS = r"""
+device /dev/sda1 mounted on / with fstype ext4
+device server:/a mounted on /a\040folder with fstype nfs4 statvers=1.1
+	opts:	rw,vers=4.2,hard,proto=tcp
+	nfsv4:	bm0=0xfdffbfff,acl=0x3,sessions,pnfs=not configured,lease_time=45,lease_expired=0
+device server:/b mounted on /b with fstype nfs4 statvers=1.1
+	nfsv4:	bm0=0xfdffbfff,acl=0x3
+device server:/c mounted on /c with fstype nfs statvers=1.1
+	opts:	rw,vers=3
+""".lstrip()
+
+
+def test_leases_are_read_by_where_file_systems_are_mounted() -> None:
+    assert parse_leases(STATISTICS) == {"/a folder": 45.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "point", "seconds"),
+    [
+        ("ext4", (), "/", 0.0),
+        ("tmpfs", (), "/tmp", 0.0),
+        ("nfs4", (), "/a folder", 45.0),
+        ("nfs4", (), "/b", 90.0),
+        ("nfs4", ("local_lock=all",), "/a folder", 0.0),
+        ("nfs", (), "/c", 0.0),
+        ("lustre", (), "/scratch", 150.0),
+        ("lustre", ("localflock",), "/scratch", 0.0),
+        ("gpfs", (), "/gpfs", DEFAULT_LEASE),
+        ("fuse.sshfs", (), "/home", DEFAULT_LEASE),
+    ],
+)
+def test_the_lease_is_that_of_the_mount_or_what_is_usual(
+    kind: str, options: tuple[str, ...], point: str, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "statistics").write_text(STATISTICS)
+    monkeypatch.setattr(filesystems, "MOUNT_STATISTICS", tmp_path / "statistics")
+    monkeypatch.setattr(filesystems, "mount_of", lambda _path: Mount(kind, options, point))
+    assert lease_of("/anywhere") == seconds
+
+
+def test_a_usual_directory_has_no_lease(tmp_path: Path) -> None:
+    assert lease_of(tmp_path) == 0.0

@@ -60,6 +60,10 @@ class FakePool:
         return self.reap()
 
     has_survivors = False
+    end_of_lease: FencedError | None = None
+
+    def lease_end(self) -> FencedError | None:
+        return self.end_of_lease
 
     def refresh(self) -> None:
         pass
@@ -326,3 +330,15 @@ def test_an_end_is_in_the_journal_before_its_slot_is_used_again(tmp_path: Path) 
             stage.pool.end(task_id)
     assert len(reaped) > 30
     assert stage.farmer.trouble is None
+
+
+def test_what_ended_when_the_lease_was_over_is_not_recorded(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 4)
+    stage.turn(0.1)
+    stage.pool.end(0, 1)  # by the guardian, which kills what runs
+    stage.pool.end_of_lease = FencedError("no answer")
+    stage.turn(0.1)
+    assert str(stage.farmer.trouble) == "no answer"
+    assert stage.pool.running == {}
+    assert '"end"' not in stage.hand.journal.path.read_text()
+    assert stage.lists()[1:] == ([], [])

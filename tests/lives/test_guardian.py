@@ -12,8 +12,9 @@ from fakes import Hand, make_farm, run
 from helpers import command_of, wait_for
 
 from taskfarmer_mpi.lives import guardian
-from taskfarmer_mpi.lives.guardian import Owner
+from taskfarmer_mpi.lives import owner as owners
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.lives.owner import FAMILY, JOBS, Owner, find_processes, kill_processes
 
 ESCAPES = {
     "child": "sleep 300 & wait",
@@ -44,7 +45,7 @@ class Scene:
         self, script: str, *, log: int | None = None, is_locked: bool = True, environ: dict[str, str] | None = None
     ) -> "subprocess.Popen[bytes]":
         """Start a process as a task's: with the name of its farmer unless `environ` names another one."""
-        named = {guardian.FAMILY: f"outer:{self.farmer}"} | (environ or {})
+        named = {FAMILY: f"outer:{self.farmer}"} | (environ or {})
         with open(os.devnull if log is None else self.workdir / "logs" / f"log_{log}", "wb") as output:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", script],
@@ -60,7 +61,7 @@ class Scene:
         """Start the guardian; return it and the end of the pipe that its farmer holds."""
         read_end, write_end = os.pipe()
         owner = self.owner
-        words = [sys.executable, "-I", "-S", guardian.__file__, owner.farmer, owner.lock_path, owner.workdir]
+        words = guardian.command(owner, 0)
         os.set_inheritable(self.lock.fd, True)
         process = subprocess.Popen(
             ["/bin/bash", "-c", f'exec "$@" 3<&{self.lock.fd} {self.lock.fd}<&-', "bash", *words],
@@ -80,7 +81,7 @@ class Scene:
     def is_found(self, process: "subprocess.Popen[bytes]", owner: Owner | None = None) -> bool:
         """Whether a process counts as the farmer's."""
         wait_for(lambda: command_of(process.pid)[:1] == ["sleep"], deadline=10, what="the program begins")
-        return process.pid in guardian.find_processes(owner or self.owner)
+        return process.pid in find_processes(owner or self.owner)
 
 
 @pytest.fixture
@@ -95,22 +96,22 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 @pytest.mark.parametrize("script", ESCAPES.values(), ids=ESCAPES.keys())
 def test_every_process_of_a_task_is_found_and_killed(script: str, scene: Scene) -> None:
     process = scene.start(script)
-    wait_for(lambda: len(guardian.find_processes(scene.owner)) >= 2, deadline=10, what="all processes of the task")
-    assert guardian.kill_processes(scene.owner, 5.0)
+    wait_for(lambda: len(find_processes(scene.owner)) >= 2, deadline=10, what="all processes of the task")
+    assert kill_processes(scene.owner, 5.0)
     assert process.wait(5) == -9
-    assert guardian.find_processes(scene.owner) == []
+    assert find_processes(scene.owner) == []
 
 
 def test_processes_of_another_farmer_are_left_alone(scene: Scene) -> None:
-    process = scene.start("exec sleep 300", is_locked=False, environ={guardian.FAMILY: "another-farmer"})
+    process = scene.start("exec sleep 300", is_locked=False, environ={FAMILY: "another-farmer"})
     assert not scene.is_found(process)
-    assert guardian.kill_processes(scene.owner, 5.0)
+    assert kill_processes(scene.owner, 5.0)
     assert process.poll() is None
 
 
 def test_a_process_that_is_spared_is_not_killed(scene: Scene) -> None:
     process = scene.start("exec sleep 300")
-    assert guardian.kill_processes(scene.owner, 5.0, (process.pid,))
+    assert kill_processes(scene.owner, 5.0, (process.pid,))
     assert process.poll() is None
 
 
@@ -122,7 +123,7 @@ def test_a_job_that_a_task_submitted_is_not_its_farmers(job: str, scene: Scene) 
     assert scene.is_found(process, scene.seen_by({"SLURM_JOB_ID": job}))
 
 
-@pytest.mark.parametrize("name", guardian.JOBS)
+@pytest.mark.parametrize("name", JOBS)
 def test_jobs_of_all_schedulers_are_told_apart(name: str, scene: Scene) -> None:
     process = scene.start("exec sleep 300", is_locked=False, environ={name: "18"})
     assert not scene.is_found(process, scene.seen_by({name: "17"}))
@@ -152,7 +153,7 @@ def test_a_process_without_a_job_in_its_environment_is_the_farmers(scene: Scene)
 def test_the_control_group_says_the_job_where_it_can(
     theirs: bytes, own: bytes | None, is_other: bool, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guardian, "cgroup_job", lambda _process: theirs)
+    monkeypatch.setattr(owners, "cgroup_job", lambda _process: theirs)
     owner = scene.seen_by({"SLURM_JOB_ID": "17"}, own)
     assert owner.is_of_other_job("1", [b"SLURM_JOB_ID=17"]) == is_other
 
@@ -160,7 +161,7 @@ def test_the_control_group_says_the_job_where_it_can(
 def test_a_control_group_of_the_same_job_counts_more_than_the_environment(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guardian, "cgroup_job", lambda _process: b"17")
+    monkeypatch.setattr(owners, "cgroup_job", lambda _process: b"17")
     assert not scene.seen_by({"SLURM_JOB_ID": "17"}, b"17").is_of_other_job("1", [b"SLURM_JOB_ID=made up"])
 
 
@@ -190,12 +191,12 @@ def test_a_farmer_that_makes_the_log_of_the_next_run_is_not_the_farmers(scene: S
     with subprocess.Popen(words, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker:
         assert maker.stdout is not None
         assert maker.stdout.readline() == b"open\n"
-        assert maker.pid not in guardian.find_processes(scene.owner)
+        assert maker.pid not in find_processes(scene.owner)
 
 
 def test_a_log_says_nothing_of_a_process_with_another_farmers_name(scene: Scene) -> None:
     scene.begin(5)
-    process = scene.start("exec sleep 300", log=5, is_locked=False, environ={guardian.FAMILY: "another-farmer"})
+    process = scene.start("exec sleep 300", log=5, is_locked=False, environ={FAMILY: "another-farmer"})
     assert not scene.is_found(process)
 
 
@@ -218,12 +219,12 @@ def test_the_guardian_kills_what_a_dead_farmer_left(is_locked: bool, scene: Scen
     os.close(pipe)  # the farmer's death
     assert watcher.wait(10) == 0
     assert process.wait(5) == -9
-    assert guardian.find_processes(scene.owner) == []
+    assert find_processes(scene.owner) == []
 
 
 def test_nobody_takes_the_tasks_for_dead_before_the_guardian_has_killed_them(scene: Scene) -> None:
     watcher, pipe = scene.start_guardian()
-    wait_for(lambda: guardian.find_processes(scene.owner) == [], deadline=10, what="the guardian hides the lock")
+    wait_for(lambda: find_processes(scene.owner) == [], deadline=10, what="the guardian hides the lock")
     scene.lock.release()
     assert LifeLock.seize(scene.lock.path) is None
     os.write(pipe, guardian.LET_GO)

@@ -24,7 +24,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from taskfarmer_mpi.errors import OptionError
-from taskfarmer_mpi.lives.guardian import Owner, find_processes
+from taskfarmer_mpi.lives.owner import Owner, find_processes
 from taskfarmer_mpi.monitors import dispatch, pipe, process
 from taskfarmer_mpi.monitors.builtin import CommandMonitor, JSONLinesMonitor, OpenMetricsMonitor, own_path, parse_path
 from taskfarmer_mpi.monitors.dispatch import Dispatcher

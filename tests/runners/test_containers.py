@@ -26,7 +26,7 @@ from stage import Stage, read_record, staged
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import OptionError
-from taskfarmer_mpi.lives import guardian
+from taskfarmer_mpi.lives import owner as owners
 from taskfarmer_mpi.runners.containers import ApptainerRunner, PodmanHPCRunner, ShifterRunner, shell_text
 
 DOCUMENTED = """
@@ -463,7 +463,7 @@ def test_a_container_is_found_by_its_lock_and_its_variables(podman_stage: Stage,
     wait_for(lambda: "ready" in podman_stage.log(task), deadline=60, what="the task")
     wait_for(lambda: "sleep" in names_of(podman_stage.processes()), deadline=30, what="the process that has no variables")
     assert {"podman", "conmon", "bash"} <= set(names_of(podman_stage.processes()))
-    assert guardian.kill_processes(podman_stage.owner, 30)
+    assert owners.kill_processes(podman_stage.owner, 30)
     (run,) = wait_for(podman_stage.pool.reap, deadline=30, what="the end of the task")
     assert run.returncode == -9
     assert podman_stage.processes() == []

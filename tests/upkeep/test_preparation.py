@@ -27,7 +27,7 @@ def again(tmp_path: Path, commands: list[str]) -> Farm:
 def test_the_configuration_survives_encoding_and_parsing(path: str) -> None:
     options = {"Key": "a\nb = c", "percent": "100 %", "key": "", "é": "'\\"}
     handler = Definition("my [handler]", "package.Class", options, "/home/x y/a.ini")
-    stored = Stored(path, handler, Definition("exec", "package.Runner"), "/a b", None, 12, "ab" * 32)
+    stored = Stored(path, handler, Definition("exec", "package.Runner"), "/a b", None, 12, "ab" * 32, lease=45.0)
     assert parse_config(encode_config(stored), Path("farm.ini")) == stored
 
 
