@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from taskfarmer_mpi.common.shortage import Shortage
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import ShortageError, is_shortage
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.pool import Pool
@@ -66,5 +67,5 @@ class Starter:
                 raise ShortageError(f"cannot make a command of a task: {error}") from error
             return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
         if attempts is not None and (before := attempts.count(task.id)):
-            launch = launch._replace(environ={**launch.environ, "TASKFARMER_ATTEMPT": str(before + 1)})
+            launch = replace(launch, environ={**launch.environ, "TASKFARMER_ATTEMPT": str(before + 1)})
         return self._pool.start(task, launch)
