@@ -7,7 +7,6 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.cli.arguments import check_directory
@@ -15,6 +14,10 @@ from taskfarmer_mpi.cli.entry import EXIT_USAGE
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser, did_you_mean
 from taskfarmer_mpi.cli.streams import abandon, bear_with_stdout, say
 from taskfarmer_mpi.errors import FarmError, UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PROG = "taskfarmer-ctl"
 EXIT_TROUBLE = 75

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 _UNITS = ((86400.0, "d", 3600.0, "h"), (3600.0, "h", 60.0, "min"), (60.0, "min", 1.0, "s"))
 _RATE_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -74,6 +75,18 @@ def last_lines(data: bytes, count: int, width: int = 200) -> list[str]:
     """
     lines = [line.rstrip().rpartition(b"\r")[2].decode("utf-8", "replace") for line in data.split(b"\n")]
     return [shorten(make_printable(line), width) for line in lines if line.strip()][-count:] if count else []
+
+
+def tasks(count: int) -> str:
+    """Return a number of tasks in words."""
+    return "1 task" if count == 1 else f"{count} tasks"
+
+
+def list_ids(ids: Iterable[int]) -> str:
+    """Return the first ten of some task IDs, and how many more there are."""
+    known = list(ids)
+    shown = ", ".join(map(str, known[:10]))
+    return shown if len(known) <= 10 else f"{shown} and {len(known) - 10} more"
 
 
 def shorten(text: str, width: int) -> str:

@@ -11,7 +11,6 @@ from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.machine.memory_watch import MemoryWatch
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.upkeep.retry import keep_log
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
@@ -66,6 +65,8 @@ class Judge:
 
     def _try_again(self, run: Run, moment: float) -> None:
         """Note an attempt that failed; its task goes back to the list, where any farmer can take it."""
+        from taskfarmer_mpi.upkeep.retry import keep_log
+
         number = self._tasks.try_again(run.task, moment)
         self._journal.note_run("killed", run, number)
         self._tally.add(run, is_ended=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.filesystems import lease_of
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
+from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.farmer import Farmer
@@ -22,7 +23,7 @@ from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.launcher import local_rank
 from taskfarmer_mpi.rendezvous.startup import Orders
-from taskfarmer_mpi.run.summary import say_resumed, tasks
+from taskfarmer_mpi.run.summary import say_resumed
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.runners.shell import Runner
@@ -216,10 +217,8 @@ class Start:
 
         Parameters
         ----------
-        orders
-            What rank 0 said.
-        offset
-            What to add to this node's clock to get rank 0's [s].
+        orders, offset
+            What rank 0 said, and what to add to this node's clock to get rank 0's [s].
         deadline
             Says when it will be stopped, on the clock that only goes forward [s].
         """

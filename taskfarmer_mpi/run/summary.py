@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.common.wording import count_of
+from taskfarmer_mpi.common.wording import count_of, list_ids, tasks
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.upkeep.census import Census
 from taskfarmer_mpi.upkeep.recovery import Recovery
@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.history.failed_runs import FailureGroup
 
-SHOWN = 10
-"""How many task IDs a list of them shows."""
 GROUPS = 5
 """How many kinds of failures are shown."""
 COMMAND_NOT_FOUND = 127
@@ -122,7 +120,7 @@ def _trace(trace: TraceState, workdir: Workdir) -> Iterator[str]:
 def _failed(census: Census, groups: list[FailureGroup], workdir: Workdir) -> Iterator[str]:
     if not census.failed:
         return
-    yield f"failed: {shorten(census.failed)}"
+    yield f"failed: {list_ids(census.failed)}"
     for group in groups[:GROUPS]:
         yield f"  {len(group.tasks)}{_where(group)}: {group.cause}; see {workdir.log(group.tasks[0])}"
     if (more := sum(len(group.tasks) for group in groups[GROUPS:])) > 0:
@@ -137,9 +135,9 @@ def _failed(census: Census, groups: list[FailureGroup], workdir: Workdir) -> Ite
 
 def _lost(ids: list[int], *, may_be_plain: bool) -> str:
     if not may_be_plain:
-        return f"in nobody's hands: {shorten(ids)}: cut out of the list by hand; --reclaim puts them back"
+        return f"in nobody's hands: {list_ids(ids)}: cut out of the list by hand; --reclaim puts them back"
     return (
-        f"in nobody's hands: {shorten(ids)}: a plain PyTaskFarmer has them, or had them when it was killed."
+        f"in nobody's hands: {list_ids(ids)}: a plain PyTaskFarmer has them, or had them when it was killed."
         " If none is at work, --reclaim puts them back on the list"
     )
 
@@ -168,15 +166,3 @@ def say_resumed(farm: Farm, recovery: Recovery) -> str | None:
     if recovery.farmers:
         back = f", {recovery.tasks} taken back from {count_of(recovery.farmers, 'dead farmer')}"
     return f"going on: {done} done, {left} left{back}"
-
-
-def tasks(count: int) -> str:
-    """Return a number of tasks in words."""
-    return "1 task" if count == 1 else f"{count} tasks"
-
-
-def shorten(ids: Iterable[int]) -> str:
-    """Return the first of some task IDs, and how many more there are."""
-    known = list(ids)
-    shown = ", ".join(map(str, known[:SHOWN]))
-    return shown if len(known) <= SHOWN else f"{shown} and {len(known) - SHOWN} more"

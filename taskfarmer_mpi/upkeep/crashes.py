@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.history.attempts import CRASHED, FAILED, Attempt, Attempts, encode_attempts
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.upkeep.retry import keep_log
 from taskfarmer_mpi.workdir.journal import append_record
 from taskfarmer_mpi.workdir.lists import append_lines, append_tasks
 
@@ -67,6 +66,8 @@ def fail_crashers(
                 append_record(path, "end", **end, cause=Cause.CRASHES)
                 failed.add(task)
             elif farm.rules.counts_attempts:
+                from taskfarmer_mpi.upkeep.retry import keep_log
+
                 keep_log(farm.workdir, task)
     if failed:
         tasks = [Task(task, farm.catalog[task]) for task in sorted(failed)]

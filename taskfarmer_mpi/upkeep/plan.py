@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 from taskfarmer_mpi.common.defaults import SLOTS
@@ -112,6 +111,8 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
 def _check_kind(path: Path) -> None:
     """Refuse what is no list, and what cannot be read again, as each later farmer does: a pipe, a terminal, `-`."""
     if path.is_dir() and Workdir(path).is_known:
+        import shlex
+
         raise UserError(f"{path}: a work directory, not a tasklist: --workdir {shlex.quote(str(path))} goes on with it")
     if str(path) == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
         raise UserError(

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.lives.life_locks import LifeLock
-from taskfarmer_mpi.runners.pytaskfarmer import make_handler
 from taskfarmer_mpi.upkeep.lock_choice import agree_on_lock
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.farm import Farm
@@ -61,6 +60,8 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
     UserError
         If it cannot be read, or the tasklist is not the one for which it was made.
     """
+    from taskfarmer_mpi.runners.pytaskfarmer import make_handler
+
     lock = open_lock(workdir, environ)
     stored = read_stored(workdir)
     with suppress(OSError):  # input files that the tasklist names may be relative to it

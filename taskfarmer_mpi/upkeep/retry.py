@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
 
+from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.attempts import RESET, Attempt, Attempts, encode_attempts
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
@@ -22,13 +21,12 @@ BATCH = 500
 _ID = re.compile(rb"^(\d{1,18}) [^\n]*\n", re.MULTILINE)
 
 
-@dataclass(slots=True)
-class Retried:
+class Retried(Value):
     """What came of it."""
 
-    tasks: list[int] = field(default_factory=list)
+    tasks: list[int] = []
     """Those that are on the list again."""
-    not_ended: list[int] = field(default_factory=list)
+    not_ended: list[int] = []
     """Those that were asked for, but have not ended: nothing was changed."""
 
 
@@ -69,12 +67,12 @@ def retry_tasks(
         with lock.held(patience):
             journals.advance()
             moved = _move(workdir, lock, journal, listed, batch - journals.held(), scans)
-        result.tasks += moved
-        result.not_ended += sorted(batch - set(moved))
+        result.tasks.extend(moved)
+        result.not_ended.extend(sorted(batch - set(moved)))
     return result
 
 
-class _Scan(NamedTuple):
+class _Scan(Value):
     """Where some tasks are in a list."""
 
     path: Path

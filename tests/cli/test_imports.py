@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import Site
 
+import taskfarmer_mpi
 from taskfarmer_mpi.cli.control import COMMANDS
 
 _CODE = """\
@@ -17,8 +20,8 @@ import taskfarmer_mpi.cli.{} as program
 program.main(sys.argv[1:])
 """
 
-_HEAVY = {"dataclasses", "inspect", "logging", "traceback", "configparser", "secrets", "filelock", "mpi4py", "subprocess"}
-"""Modules that cost milliseconds, and that nobody needs to show a help text."""
+_SLOW = {"dataclasses", "inspect", "typing", "logging", "traceback", "secrets", "filelock", "mpi4py", "subprocess", "shutil"}
+"""Modules that cost milliseconds, and that nobody needs to show a help text, nor to run a task."""
 
 
 def _modules(site: Site, program: str, *words: str) -> set[str]:
@@ -36,7 +39,7 @@ def _ours(modules: set[str]) -> set[str]:
 @pytest.mark.parametrize("module", ["main", "ctl"])
 def test_help_and_version_import_nothing_of_the_farm(module: str, option: str, site: Site) -> None:
     modules = _modules(site, module, option)
-    assert not modules & _HEAVY
+    assert not modules & (_SLOW | {"configparser", "hashlib", "json"})
     assert len(_ours(modules)) <= 16, sorted(_ours(modules))
     assert len(modules) <= 45, sorted(modules)
 
@@ -47,13 +50,38 @@ def test_a_command_imports_no_other_command(command: str, site: Site) -> None:
     prefix = "taskfarmer_mpi.cli.commands."
     assert {module for module in modules if module.startswith(prefix)} == {prefix + command}
     assert not any(module.startswith(("taskfarmer_mpi.farmer.farmer", "mpi4py", "jinja2", "rich")) for module in modules)
-    assert len(_ours(modules)) <= 72, sorted(_ours(modules))
-    assert len(modules) <= 210, sorted(modules)
+    assert len(_ours(modules)) <= 60, sorted(_ours(modules))
+    assert len(modules) <= 120, sorted(modules)
 
 
 def test_what_a_plain_farmer_imports_is_bounded(site: Site) -> None:
     site.tasklist(["true"])
     modules = _modules(site, "main", "--mpi", "off", "tasks")
-    assert not modules & {"mpi4py", "rich", "jinja2", "sqlite3", "difflib"}
-    assert len(_ours(modules)) <= 140, sorted(_ours(modules))
-    assert len(modules) <= 240, sorted(modules)
+    assert not modules & (_SLOW | {"rich", "jinja2", "sqlite3", "difflib", "threading", "tempfile", "random", "socket"})
+    assert len(_ours(modules)) <= 132, sorted(_ours(modules))
+    assert len(modules) <= 170, sorted(modules)
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "own", "most"),
+    [
+        ("main", ["--help"], 16, 50),
+        ("ctl", ["--help"], 16, 50),
+        ("ctl", ["status", "--help"], 62, 105),
+        ("main", ["--mpi", "off", "tasks"], 132, 195),
+    ],
+)
+def test_the_files_that_are_opened_are_bounded(
+    program: str, words: list[str], own: int, most: int, site: Site, strace: str
+) -> None:
+    site.tasklist(["true"])
+    log = site.path / "opened"
+    code = f"from taskfarmer_mpi.cli.{program} import main; main()"
+    tracer = [strace, "-f", "-qq", "-o", str(log), "-e", "trace=open,openat,openat2"]
+    site.start(*tracer, sys.executable, "-c", code, *words).succeed(60)
+    opened = re.findall(r'open[^"]*"([^"]*)", (?!.*O_DIRECTORY).* = \d+$', log.read_text(), re.MULTILINE)
+    files = {path.replace("__pycache__/", "").replace(".cpython-", ".py.").partition(".py")[0] for path in opened}
+    package = str(Path(taskfarmer_mpi.__file__).parent)
+    ours = {path for path in files if path.startswith(f"{package}/")}
+    assert 8 < len(ours) <= own, sorted(ours)
+    assert len(files) <= most, sorted(files)

@@ -55,7 +55,7 @@ class Job:
         self.post = Post(size)
         self.farmers = [FakeFarmer(Hand(farm, f"rank{rank}")) for rank in range(size)]
         paths = {rank: farmer.hand.life.path for rank, farmer in enumerate(self.farmers)}
-        self.crews = [
+        self.coordinators = [
             Coordinator(
                 channel=self.post.comm(rank),
                 farmer=farmer,  # type: ignore[arg-type]
@@ -76,11 +76,11 @@ class Job:
         end = self.clock.now + seconds
         while self.clock.now < end:
             for rank in self.alive:
-                self.crews[rank].step()
+                self.coordinators[rank].step()
             self.clock.now += 0.05
 
     def ends(self) -> list[int | None]:
-        return [self.crews[rank].end for rank in self.alive]
+        return [self.coordinators[rank].end for rank in self.alive]
 
 
 def make_job(tmp_path: Path, size: int) -> Job:
@@ -100,14 +100,14 @@ def test_the_leader_waits_for_a_rank_that_works(tmp_path: Path) -> None:
     assert job.ends() == [None, None, None]
     job.farmers[2].is_idle = True
     job.turn()
-    assert job.crews[0].end == 0
-    assert job.crews[0].reports.keys() == {1, 2}
+    assert job.coordinators[0].end == 0
+    assert job.coordinators[0].reports.keys() == {1, 2}
 
 
 def test_all_ranks_end_with_the_code_that_the_leader_says(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     job.turn()
-    job.crews[0].spread("end", 1)
+    job.coordinators[0].spread("end", 1)
     job.turn()
     assert job.ends()[1:] == [1, 1]
 
@@ -116,7 +116,7 @@ def test_a_stop_at_any_rank_reaches_all_within_a_second(tmp_path: Path) -> None:
     job = make_job(tmp_path, 4)
     for farmer in job.farmers:
         farmer.is_idle = False
-    job.crews[2].spread_stop("SIGUSR1")
+    job.coordinators[2].spread_stop("SIGUSR1")
     job.farmers[2].stop("SIGUSR1")
     job.turn(0.6)
     assert [farmer.stop_reason for farmer in job.farmers] == ["SIGUSR1"] * 4
@@ -135,8 +135,8 @@ def test_a_dead_ranks_tasks_go_back_and_idle_ranks_are_woken(tmp_path: Path) -> 
     job.turn()
     assert sorted(ids_in(farm.workdir.toprocess)) == list(range(10))
     assert job.farmers[1].looks == 1
-    assert job.crews[0].end == 0
-    assert job.crews[0].ranks.dead == {2}
+    assert job.coordinators[0].end == 0
+    assert job.coordinators[0].ranks.dead == {2}
 
 
 def test_a_rank_whose_lock_is_gone_for_a_moment_is_not_taken_for_dead(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_rank_whose_lock_is_gone_for_a_moment_is_not_taken_for_dead(tmp_path: 
     job.farmers[1].is_idle = False
     job.kill(1)
     job.turn(DEATH_DELAY / 2)
-    assert job.crews[0].ranks.dead == set()
+    assert job.coordinators[0].ranks.dead == set()
 
 
 def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> Non
     job.farmers[0].is_idle = False
     job.kill(0)
     job.turn(10.0)
-    assert job.crews[1].is_leader
-    assert [coordinator.leader for coordinator in job.crews[1:]] == [1, 1]
-    assert job.crews[1].end == 0
-    job.crews[1].spread("end", 0)
+    assert job.coordinators[1].is_leader
+    assert [coordinator.leader for coordinator in job.coordinators[1:]] == [1, 1]
+    assert job.coordinators[1].end == 0
+    job.coordinators[1].spread("end", 0)
     job.turn()
     assert job.ends() == [0, 0]
 
@@ -163,7 +163,7 @@ def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> Non
 def test_a_stop_reaches_all_although_the_leader_is_dead(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     job.kill(0)
-    job.crews[1].spread_stop("SIGUSR1")
+    job.coordinators[1].spread_stop("SIGUSR1")
     job.farmers[1].stop("SIGUSR1")
     job.farmers[2].is_idle = False
     job.turn(10.0)
@@ -176,7 +176,7 @@ def test_a_stopped_leader_does_not_wait_for_a_dead_rank(tmp_path: Path) -> None:
     job.kill(1)
     job.farmers[0].stop("SIGTERM")
     job.turn()
-    assert job.crews[0].end == 0
+    assert job.coordinators[0].end == 0
 
 
 def test_idle_ranks_are_woken_when_the_leader_sees_more_than_it_takes(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_leader_that_starts_no_more_tasks_waits_for_the_others_and_ends(tmp_pa
     assert job.ends() == [None, None]
     job.farmers[1].is_idle = True
     job.turn()
-    assert (job.crews[0].end, job.farmers[0].looks) == (0, 0)
+    assert (job.coordinators[0].end, job.farmers[0].looks) == (0, 0)
 
 
 def test_the_leader_waits_for_a_dead_farmers_running_tasks_but_not_for_ever(tmp_path: Path) -> None:
@@ -207,10 +207,10 @@ def test_the_leader_waits_for_a_dead_farmers_running_tasks_but_not_for_ever(tmp_
     other.note("taken", ids=[0])
     other.life.release()
     job.turn(30.0)
-    assert job.crews[0].end is None
+    assert job.coordinators[0].end is None
     job.turn(60.0)
-    assert job.crews[0].end == 0
-    assert "still run" in job.crews[0].recovery.waiting[0]
+    assert job.coordinators[0].end == 0
+    assert "still run" in job.coordinators[0].recovery.waiting[0]
 
 
 def test_a_leader_that_gives_up_hands_over_and_is_not_taken_for_dead(tmp_path: Path) -> None:
@@ -220,25 +220,25 @@ def test_a_leader_that_gives_up_hands_over_and_is_not_taken_for_dead(tmp_path: P
     job.farmers[0].give_up(FarmError("disk full"))
     job.farmers[0].hand.die()
     job.turn(5.0)
-    assert [coordinator.leader for coordinator in job.crews] == [1, 1, 1]
+    assert [coordinator.leader for coordinator in job.coordinators] == [1, 1, 1]
     assert job.ends() == [None, None, None]
     job.farmers[2].is_idle = True
     job.turn()
-    assert job.crews[1].end == 0
-    assert job.crews[1].ranks.dead == set()
+    assert job.coordinators[1].end == 0
+    assert job.coordinators[1].ranks.dead == set()
 
 
 def test_a_rank_with_tasks_in_hand_stops_before_it_believes_the_end(tmp_path: Path) -> None:
     job = make_job(tmp_path, 2)
     job.farmers[1].is_idle = False
     job.turn(0.2)
-    job.crews[0].spread("end", 75)
+    job.coordinators[0].spread("end", 75)
     job.turn(0.5)
-    assert job.crews[1].end is None
+    assert job.coordinators[1].end is None
     assert job.farmers[1].stop_reason == "rank 0 ended the job"
     job.farmers[1].is_idle = True
     job.turn(0.5)
-    assert job.crews[1].end == 75
+    assert job.coordinators[1].end == 75
 
 
 def test_a_leader_that_cannot_recover_does_not_end_the_job_of_others(
@@ -256,8 +256,8 @@ def test_a_leader_that_cannot_recover_does_not_end_the_job_of_others(
     assert job.ends() == [None, None]
     job.farmers[1].is_idle = True
     job.turn()
-    assert [coordinator.leader for coordinator in job.crews] == [0, 0]  # nobody is whole; somebody must end it
-    assert job.crews[0].end == 0
+    assert [coordinator.leader for coordinator in job.coordinators] == [0, 0]  # nobody is whole; somebody must end it
+    assert job.coordinators[0].end == 0
 
 
 def test_a_working_leader_has_idle_ranks_run_what_a_dead_farmer_left(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_a_leader_that_becomes_idle_looks_at_once(tmp_path: Path) -> None:
     job.turn(1.0)
     job.farmers[0].is_idle = True
     job.turn(0.5)
-    assert job.crews[0].end == 0
+    assert job.coordinators[0].end == 0
 
 
 def test_survivors_that_ask_at_the_same_time_elect_a_leader(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_survivors_that_ask_at_the_same_time_elect_a_leader(tmp_path: Path) -> N
     with job.farmers[0].hand.life.path.open() as asker:  # another one that asks all the time
         fcntl.flock(asker, fcntl.LOCK_SH)
         job.turn(10.0)
-    assert [job.crews[rank].leader for rank in job.alive] == [1, 1, 1]
+    assert [job.coordinators[rank].leader for rank in job.alive] == [1, 1, 1]
 
 
 def test_an_idle_rank_does_not_look_without_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +315,6 @@ def test_an_idle_rank_does_not_look_without_a_pause(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(LifeLock, "is_taken", is_taken)
     for _ in range(1000):
-        job.crews[1].step()
+        job.coordinators[1].step()
         job.clock.now += 0.001
     assert len(looks) < 10

@@ -44,7 +44,7 @@ def leaving_job(tmp_path: Path, size: int, scheduler: Scheduler, hosts: dict[int
     """Return a job whose ranks may leave."""
     job = make_job(tmp_path, size)
     step = Step("7", "0", hosts or {rank: f"n{rank}" for rank in range(size)})
-    for coordinator in job.crews:
+    for coordinator in job.coordinators:
         coordinator.early_leave = EarlyLeave(coordinator.ranks, step, DELAY, give_back=scheduler.give_back, clock=job.clock)
     return job
 
@@ -72,8 +72,8 @@ def test_an_idle_rank_leaves_while_the_leader_works_and_its_tally_counts(tmp_pat
     job.farmers[0].is_idle = True
     job.turn()
     assert job.ends() == [0]
-    assert job.crews[0].reports[1].tally.finished == 5
-    assert job.crews[0].ranks.dead == set()
+    assert job.coordinators[0].reports[1].tally.finished == 5
+    assert job.coordinators[0].ranks.dead == set()
 
 
 def test_a_rank_that_works_stays(tmp_path: Path, scheduler: Scheduler) -> None:
@@ -86,7 +86,7 @@ def test_a_rank_that_works_stays(tmp_path: Path, scheduler: Scheduler) -> None:
 
 def test_a_rank_that_is_woken_when_it_asks_stays(tmp_path: Path, scheduler: Scheduler) -> None:
     job = leaving_job(tmp_path, 2, scheduler)
-    leader, other = job.crews
+    leader, other = job.coordinators
     job.farmers[0].is_idle = False
     job.turn(DELAY - 0.5)
     job.farmers[0].sees_more = True
@@ -112,9 +112,9 @@ def test_the_next_leader_knows_who_left(tmp_path: Path, scheduler: Scheduler) ->
     job.farmers[1].is_idle = True
     job.turn(10)
     assert job.ends() == [0]
-    assert job.crews[1].is_leader
-    assert job.crews[1].reports[2].tally.failed == 3
-    assert (job.crews[1].ranks.dead, job.crews[1].ranks.left) == ({0}, {2})
+    assert job.coordinators[1].is_leader
+    assert job.coordinators[1].reports[2].tally.failed == 3
+    assert (job.coordinators[1].ranks.dead, job.coordinators[1].ranks.left) == ({0}, {2})
 
 
 def test_a_stop_after_some_left_reaches_the_others(tmp_path: Path, scheduler: Scheduler) -> None:
@@ -122,13 +122,13 @@ def test_a_stop_after_some_left_reaches_the_others(tmp_path: Path, scheduler: Sc
     job.farmers[0].is_idle = job.farmers[1].is_idle = False
     job.turn(2 * DELAY)
     end(job, 2)
-    job.crews[1].spread_stop("SIGUSR1")
+    job.coordinators[1].spread_stop("SIGUSR1")
     job.farmers[1].stop("SIGUSR1")
     for farmer in job.farmers:
         farmer.is_idle = True
     job.turn()
     assert [job.farmers[rank].stop_reason for rank in (0, 1)] == ["SIGUSR1"] * 2
-    assert job.crews[0].end == 0
+    assert job.coordinators[0].end == 0
 
 
 def test_a_rank_in_trouble_does_not_leave(tmp_path: Path, scheduler: Scheduler) -> None:
@@ -144,7 +144,7 @@ def _returned(job: Job, scheduler: Scheduler, seconds: float) -> list[set[str]]:
     end_of_turn = job.clock.now + seconds
     while job.clock.now < end_of_turn:
         job.turn(0.5)
-        early_leave = job.crews[job.crews[job.alive[0]].leader].early_leave
+        early_leave = job.coordinators[job.coordinators[job.alive[0]].leader].early_leave
         assert early_leave is not None
         early_leave.wait()
     return [nodes for _, _, nodes in scheduler.calls]

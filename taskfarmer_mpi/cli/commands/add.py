@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
-from taskfarmer_mpi.run.summary import tasks
 from taskfarmer_mpi.tasklists.lines import read_task_lines
 from taskfarmer_mpi.upkeep.added_tasks import BATCH, add_tasks, check_texts
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm

@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.console import warn
 from taskfarmer_mpi.cli.output_files import check_output, new_output
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.history.last_runs import LastRuns, read_last_runs
-from taskfarmer_mpi.status.tables import write_csv, write_joblog
 from taskfarmer_mpi.workdir.files import Workdir
 
-_STDOUT = Path("-")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.history.last_runs import LastRuns
 
-Writer = Callable[[Path, LastRuns, Workdir], None]
+    Writer = Callable[[Path, LastRuns, Workdir], None]
+
+_STDOUT = Path("-")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write what was asked for."""
+    from taskfarmer_mpi.history.last_runs import read_last_runs
+    from taskfarmer_mpi.status.tables import write_csv, write_joblog
+
     workdir = Workdir.existing(arguments.workdir)
     wanted: list[tuple[Path | None, Writer]] = [
         (arguments.joblog, write_joblog),
@@ -67,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(write: Writer, last_runs: LastRuns, workdir: Workdir) -> None:
+    import shutil
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory() as folder:
         table = Path(folder) / "table"
         write(table, last_runs, workdir)

@@ -11,9 +11,9 @@ import os
 import sys
 
 from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.plain_signs import has_plain_signs
-from taskfarmer_mpi.run.summary import tasks
 from taskfarmer_mpi.upkeep.census import reclaim, take_census
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
 from taskfarmer_mpi.workdir.files import Workdir

@@ -15,9 +15,9 @@ import signal
 from collections.abc import Collection
 
 from taskfarmer_mpi.cli.arguments import add_workdir, past_moment
+from taskfarmer_mpi.common.wording import list_ids, tasks
 from taskfarmer_mpi.errors import UserError, describe
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
-from taskfarmer_mpi.run.summary import shorten, tasks
 from taskfarmer_mpi.upkeep.failure_filter import LOG_LINES, FailureFilter
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.upkeep.retry import Retried, retry_tasks
@@ -106,9 +106,9 @@ def _check_hosts(workdir: Workdir, hosts: Collection[str]) -> None:
 
 def _report(result: Retried, workdir: Workdir) -> int:
     if result.not_ended:
-        shown = shorten(result.not_ended)
+        shown = list_ids(result.not_ended)
         print(f"left alone, as they have not ended: {shown}")
-    print(f"back on the list: {tasks(len(result.tasks))}{': ' if result.tasks else ''}{shorten(result.tasks)}")
+    print(f"back on the list: {tasks(len(result.tasks))}{': ' if result.tasks else ''}{list_ids(result.tasks)}")
     if result.tasks and not _is_anyone_at_work(workdir):
         print(f"no farmer is at work: start one with taskfarmer-mpi --workdir {shlex.quote(str(workdir.path))}")
     return 0 if not result.not_ended else 2

@@ -14,7 +14,6 @@ from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.output_files import new_output
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.trace.inputs import READING_PATIENCE, open_reading_lock, read_texts
-from taskfarmer_mpi.trace.timeline import merge_timeline, write_trace
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, open_lock
 from taskfarmer_mpi.workdir.files import Workdir
 
@@ -42,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if output is None or (not arguments.gzip and os.path.abspath(output) == str(workdir.timeline)):
         print(_merge(workdir, is_forced=arguments.force))
     else:
+        from taskfarmer_mpi.trace.timeline import write_trace
+
         texts, troubles = read_texts(workdir)
         lock = open_reading_lock(workdir)
         with new_output(output, is_forced=arguments.force) as temporary:
@@ -52,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _merge(workdir: Workdir, *, is_forced: bool) -> Path:
+    from taskfarmer_mpi.trace.timeline import merge_timeline
+
     texts, troubles = read_texts(workdir)
     try:
         merged = merge_timeline(workdir, open_lock(workdir, os.environ), texts, LOCK_PATIENCE, is_forced=is_forced)

@@ -7,11 +7,8 @@ brings it to your own computer: the command to type there is printed.
 from __future__ import annotations
 
 import argparse
-import getpass
-import socket
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.cli.arguments import add_workdir
@@ -19,7 +16,6 @@ from taskfarmer_mpi.cli.output_files import new_output
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.trace.inputs import READING_PATIENCE, open_reading_lock, read_texts
 from taskfarmer_mpi.trace.perfetto_ui import find_ui
-from taskfarmer_mpi.trace.timeline import write_trace
 from taskfarmer_mpi.workdir.files import Workdir
 
 if TYPE_CHECKING:
@@ -46,6 +42,8 @@ def _port(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the trace, serve it, and say where."""
+    from tempfile import TemporaryDirectory
+
     workdir = Workdir.existing(arguments.workdir)
     files = find_ui() if arguments.offline else {}
     with TemporaryDirectory(prefix="taskfarmer-view.") as folder:
@@ -68,6 +66,8 @@ def _listen(trace: Path, port: int, files: dict[str, Path]) -> TraceServer:
 
 
 def _make(workdir: Workdir, trace: Path) -> None:
+    from taskfarmer_mpi.trace.timeline import write_trace
+
     texts, troubles = read_texts(workdir)
     with new_output(trace, is_forced=False) as temporary:
         troubles += write_trace(workdir, open_reading_lock(workdir), texts, READING_PATIENCE, temporary, is_gzip=True)
@@ -77,6 +77,9 @@ def _make(workdir: Workdir, trace: Path) -> None:
 
 def _advice(server: TraceServer, *, is_offline: bool) -> list[str]:
     """Return what a user must know to see the trace."""
+    import getpass
+    import socket
+
     from taskfarmer_mpi.trace.server import UI, UI_PORT
 
     port = server.port if is_offline else UI_PORT
