@@ -204,6 +204,14 @@ _RULES = (
     ),
     ("retry-delay", "SECONDS", "pause before the second attempt [s]; it doubles with each further one (default: 0)"),
     ("crash-limit", "N", "a task during which N farmers died has failed; 0: it is tried for ever (default: 0)"),
+    (
+        "halt",
+        "HOW,WHAT=N|N%",
+        (
+            "stop all farmers once so many of all tasks ended so: soon,fail=3 (running tasks may end), now,fail=10%,"
+            " now,success=1; later runs are refused until --halt never or another limit is given (default: never)"
+        ),
+    ),
 )
 """The rules of a work directory, which keeps them as they were typed: name, value, help."""
 

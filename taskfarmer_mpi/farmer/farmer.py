@@ -63,6 +63,8 @@ class Farmer:
         """Why running tasks were killed, if they were."""
         self.drain_reason: str | None = None
         """Why no more tasks are started, although those that run may end, if so."""
+        self.halt_reason = ""
+        """Why all farmers are to stop, by what has ended, if so."""
         self.trouble: FarmError | None = None
         """Why this farmer gave up, if it did."""
         self._kill_at: float | None = None
@@ -79,6 +81,12 @@ class Farmer:
         if self._tasks or self._pool.busy or self._kill_at is not None:
             return False
         return self._is_dry or not (self.takes_tasks or self._is_watching)
+
+    @property
+    def halts_now(self) -> bool:
+        """Whether a halt ends running tasks, too."""
+        halt = self._farm.rules.halt
+        return halt is not None and halt.is_now
 
     @property
     def takes_tasks(self) -> bool:
@@ -246,6 +254,9 @@ class Farmer:
         if visit is not None:
             self._is_dry = visit.is_empty and not visit.taken
             self.sees_more = not visit.is_empty
+            self.halt_reason = visit.halt
+            if visit.halt:
+                self._tasks.give_back_all()
             self._pool.refresh()
             self._fill()
 

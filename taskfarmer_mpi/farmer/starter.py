@@ -10,7 +10,7 @@ from taskfarmer_mpi.errors import ShortageError, is_shortage
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.history.attempts import Attempts
-from taskfarmer_mpi.runners.shell import Runner
+from taskfarmer_mpi.runners.shell import Launch, Runner
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
@@ -67,5 +67,11 @@ class Starter:
                 raise ShortageError(f"cannot make a command of a task: {error}") from error
             return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
         if attempts is not None and (before := attempts.count(task.id)):
-            launch = replace(launch, environ={**launch.environ, "TASKFARMER_ATTEMPT": str(before + 1)})
+            launch = _with_attempt(launch, before + 1)
         return self._pool.start(task, launch)
+
+
+def _with_attempt(launch: Launch, number: int) -> Launch:
+    """Return a launch whose task finds the number of its attempt in its environment."""
+    fallback = launch.fallback and _with_attempt(launch.fallback, number)
+    return replace(launch, environ={**launch.environ, "TASKFARMER_ATTEMPT": str(number)}, fallback=fallback)

@@ -204,16 +204,16 @@ def _work(
     while coordinator.end is None:
         limit.step(farmer, coordinator)
         if farmer.stop_reason is None:
-            reason = _stop_reason(receiver, limit)
+            reason = _stop_reason(receiver, limit, farmer)
             request = next(requests) if coordinator.is_leader and reason is None else None
-            if receiver.is_draining and farmer.drain_reason is None:
-                coordinator.spread("drain", DRAIN_SIGNAL.name)
-                farmer.drain(DRAIN_SIGNAL.name)
-            if request is not None and request.is_drain and farmer.drain_reason is None:
-                coordinator.spread("drain", request.reason)
-                farmer.drain(request.reason)
-            elif request is not None and not request.is_drain:
+            drain = DRAIN_SIGNAL.name if receiver.is_draining else farmer.halt_reason
+            if request is not None and request.is_drain:
+                drain = request.reason
+            elif request is not None:
                 reason = request.reason
+            if drain and farmer.drain_reason is None:
+                coordinator.spread("drain", drain)
+                farmer.drain(drain)
             if reason is not None:
                 coordinator.spread_stop(reason)
                 farmer.stop(reason)
@@ -226,7 +226,9 @@ def _work(
             receiver.wait(min(farmer.pause(), coordinator.pause()))
 
 
-def _stop_reason(receiver: SignalReceiver, limit: TimeLimit) -> str | None:
+def _stop_reason(receiver: SignalReceiver, limit: TimeLimit, farmer: Farmer) -> str | None:
     if receiver.stops:
         return receiver.stops[0].name
+    if farmer.halt_reason and farmer.halts_now:
+        return farmer.halt_reason
     return limit.reason if time.monotonic() >= limit.moment else None

@@ -31,6 +31,7 @@ from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.tasklists.oddities import describe_background, has_shell_lines
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
+from taskfarmer_mpi.upkeep.halting import lift_halt, refuse_halted
 from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
@@ -109,11 +110,13 @@ class Start:
         options = self.options
         here = os.getcwd()
         plan = make_plan(options.request)
+        refuse_halted(Workdir(plan.workdir), options.request.rules)
         enter_directory(plan)
         self._open_farm(plan)
         if options.request.directory is not None:
             change_directory(self.farm.workdir, self.lock, plan.directory, options.lock_patience)
         self.farm = prepare(self.farm, plan.to_store, options.lock_patience)
+        lift_halt(self.farm, options.request.rules, options.lock_patience)
         self._plan = plan = self._agree(plan, here)
         self._prepare_workdir()
         self._warn_of_background()

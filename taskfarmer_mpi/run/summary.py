@@ -89,7 +89,8 @@ def summarize(
     lines = []
     left = census.to_do + census.held + len(census.lost)
     if stop_reason is not None:
-        lines.append(f"stopped early: {stop_reason}{'; the same command goes on' if left else ''}")
+        how = "; to go on: --halt never, or another limit" if "(--halt " in stop_reason else "; the same command goes on"
+        lines.append(f"stopped early: {stop_reason}{how if left else ''}")
     lines.append(
         f"{tasks(census.total)}: {census.finished} finished, {len(census.failed)} failed, {left} left"
         f" (this job: {work.finished} finished, {work.failed} failed)"

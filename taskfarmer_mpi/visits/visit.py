@@ -18,6 +18,7 @@ from taskfarmer_mpi.errors import FencedError
 from taskfarmer_mpi.history.attempts import encode_attempts
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.visits.halt_watch import HaltWatch
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
@@ -41,6 +42,12 @@ class Visit(Value):
     """How many outcomes were recorded."""
     back: int
     """How many tasks were given back."""
+    halt: str = ""
+    """Why all farmers are to stop, if so."""
+
+
+def _none(_remaining: int) -> int:
+    return 0
 
 
 class Visitor:
@@ -52,6 +59,7 @@ class Visitor:
         self._life = life
         self._recorded: Recorded | None = None
         self._is_first = True
+        self._halt = HaltWatch(farm)
 
     def visit(self, tasks: TasksInHand, count: Callable[[int], int]) -> Visit:
         """Record outcomes, give tasks back and take others.
@@ -82,11 +90,12 @@ class Visitor:
             self._record(tasks)
         if back:
             self._give_back(tasks)
-        taken, is_empty = self._take(count)
+        halt = self._halt.look()
+        taken, is_empty = self._take(count if not halt else _none)
         tasks.queue += taken
         if (recorded or back) and not taken:
             self._journal.sync()
-        return Visit(taken, is_empty, recorded, back)
+        return Visit(taken, is_empty, recorded, back, halt)
 
     def _see_attempts(self, tasks: TasksInHand) -> None:
         """Learn what others tried, and tell what was tried here: before the tasks are back on the list."""

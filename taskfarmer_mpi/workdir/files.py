@@ -173,6 +173,7 @@ class Workdir:
         self.stop_request = self.path / "stop"
         self.tasks_added = self.path / "tasks.added"
         self.attempts = self.path / "attempts"
+        self.halted = self.path / "halted"
         self.finished = self.path / "finished"
         self.failed = self.path / "failed"
         self.logs = self.path / "logs"

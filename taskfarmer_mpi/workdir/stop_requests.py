@@ -24,24 +24,27 @@ class StopRequest(Value):
     """The names of those that are to stop."""
     is_drain: bool
     """Whether running tasks may come to their end."""
+    halt: str = ""
+    """Why farmers stop by themselves, if nobody asked them to."""
 
     @property
     def reason(self) -> str:
         """Why a farmer stopped, for its summary."""
-        return "taskfarmer-ctl stop --drain" if self.is_drain else "taskfarmer-ctl stop"
+        return self.halt or ("taskfarmer-ctl stop --drain" if self.is_drain else "taskfarmer-ctl stop")
 
 
 def encode_request(request: StopRequest) -> bytes:
     """Encode the content of the file."""
-    return json.dumps({"drain": request.is_drain, "farmers": sorted(request.farmers)}).encode() + b"\n"
+    content = {"drain": request.is_drain, "farmers": sorted(request.farmers), "halt": request.halt}
+    return json.dumps(content).encode() + b"\n"
 
 
 def parse_request(data: bytes) -> StopRequest | None:
     """Decode the content of the file; None if it is none."""
     try:
         content = json.loads(data)
-        return StopRequest(frozenset(content["farmers"]), bool(content["drain"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return StopRequest(frozenset(content["farmers"]), bool(content["drain"]), str(content.get("halt", "")))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
