@@ -31,7 +31,7 @@ from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.tasklists.oddities import describe_background, has_shell_lines
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
-from taskfarmer_mpi.upkeep.halting import lift_halt, refuse_halted
+from taskfarmer_mpi.upkeep.halting import lift_halt
 from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
@@ -110,7 +110,6 @@ class Start:
         options = self.options
         here = os.getcwd()
         plan = make_plan(options.request)
-        refuse_halted(Workdir(plan.workdir), options.request.rules)
         enter_directory(plan)
         self._open_farm(plan)
         if options.request.directory is not None:
@@ -126,10 +125,9 @@ class Start:
             reclaimed = reclaim(self.farm, options.lock_patience)
             log.info("%d tasks in nobody's hands are back on the list", len(reclaimed))
         self._take_life()
-        own = startup.hello(self._name)
         end = job_end(self._environ)
         orders = startup.lead_startup(
-            self._comm, own, self.lock, plan, self._limits, job_end=end, make_ready=self._make_board
+            self._comm, startup.hello(self._name), self.lock, plan, self._limits, job_end=end, make_ready=self._make_board
         )
         return orders, 0.0
 
@@ -226,8 +224,7 @@ class Start:
             Says when it will be stopped, on the clock that only goes forward [s].
         """
         options = self.options
-        rank = self._comm.rank
-        slots = self._plan.slots or orders.shares[rank]
+        rank, slots = self.rank, self._plan.slots or orders.shares[self.rank]
         workdir = self.farm.workdir
         identity = Identity(
             farmer=self._name,

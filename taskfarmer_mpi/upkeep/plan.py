@@ -10,6 +10,7 @@ from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.rules import merge_rules
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
+from taskfarmer_mpi.upkeep.halting import refuse_halted
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 
@@ -73,6 +74,7 @@ def make_plan(request: Request) -> Plan:
     workdir = Workdir(request.workdir or f"{request.tasklist}_workdir")
     if request.workdir is not None and workdir.path.is_file():
         raise UserError(f"{workdir.path}: a file, not a work directory; a tasklist is given without --workdir")
+    refuse_halted(workdir, request.rules)
     stored = read_config(workdir)
     if stored is None:
         return _new_plan(request, workdir)

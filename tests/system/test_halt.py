@@ -13,7 +13,7 @@ def test_a_halt_holds_for_the_next_run_until_told_otherwise(site: Site) -> None:
     tasks = site.tasklist(lines)
     workdir = Path(f"{tasks}_workdir")
     farm = site.farm("--proc", "2", "--halt", "soon,fail=2", "--progress", "none", tasks)
-    farm.succeed(60, code=75)
+    farm.succeed(90, code=75)
     assert "tasks failed (--halt soon,fail=2); to go on: --halt never" in farm.stdout
     assert accounted(workdir, lines).toprocess
     before = contents(workdir)
@@ -27,7 +27,7 @@ def test_a_halt_holds_for_the_next_run_until_told_otherwise(site: Site) -> None:
 
 
 def test_now_ends_running_tasks_of_all_farmers(site: Site) -> None:
-    lines = [f"echo up >>{site.path}/up; sleep 60"] * 4 + [
+    lines = [f"echo up >>{site.path}/up; sleep 100"] * 4 + [
         f"while [ $(grep -c up {site.path}/up) -lt 4 ]; do sleep 0.1; done"
     ]
     tasks = site.tasklist(lines)
@@ -37,8 +37,8 @@ def test_now_ends_running_tasks_of_all_farmers(site: Site) -> None:
     wait_for(lambda: (site.path / "up").exists(), deadline=30, what="a task")
     begin = time.monotonic()
     for farm in farms:
-        farm.succeed(60, code=75)
-    assert time.monotonic() - begin < 40
+        farm.succeed(90, code=75)
+    assert time.monotonic() - begin < 80
     lists = accounted(workdir, lines)
     assert (lists.finished, lists.failed) == ([4], [])
     assert processes_with(site.mark) == []
@@ -52,10 +52,10 @@ def test_a_list_that_is_done_is_not_halted(site: Site) -> None:
 
 
 def test_all_ranks_of_a_job_halt(site: Site) -> None:
-    lines = ["exit 1", *["sleep 20"] * 9]
+    lines = ["exit 1", *["sleep 100"] * 9]
     tasks = site.tasklist(lines)
     begin = time.monotonic()
     farm = site.farm("--proc", "2", "--halt", "now,fail=1", "--progress", "none", tasks, ranks=2)
-    farm.succeed(60, code=75)
-    assert time.monotonic() - begin < 18
+    farm.succeed(90, code=75)
+    assert time.monotonic() - begin < 80  # a task lasts 100 s
     assert accounted(Path(f"{tasks}_workdir"), lines).failed == [0]
