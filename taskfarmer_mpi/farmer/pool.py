@@ -19,7 +19,6 @@ from taskfarmer_mpi.farmer.guard import Guard
 from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import Owner, kill_processes
-from taskfarmer_mpi.lives.task_processes import kill_task
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir
@@ -195,7 +194,7 @@ class Pool:
             heapq.heappush(self._free, running.slot)
             cause = self._causes.pop(pid, None)
             if cause is not None:
-                kill_task(self._owner, pid, running.task.id)  # what it left behind
+                self._kill_rest(pid, running.task)
             code = os.waitstatus_to_exitcode(status)
             runs.append(
                 Run(
@@ -237,7 +236,13 @@ class Pool:
         """Kill all processes of one task."""
         if pid in self._running:
             self._signal_tasks(signal.SIGKILL, [pid])
-            kill_task(self._owner, pid, self._running[pid].task.id)
+            self._kill_rest(pid, self._running[pid].task)
+
+    def _kill_rest(self, pid: int, task: Task) -> None:
+        """Kill what the process of a task left behind."""
+        from taskfarmer_mpi.lives.task_processes import kill_task
+
+        kill_task(self._owner, pid, task.id)
 
     def kill(self, patience: float) -> list[Run]:
         """Kill every process of every task and return the runs that this ended.

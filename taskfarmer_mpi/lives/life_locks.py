@@ -12,8 +12,11 @@ import stat
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.lives.lease import Sheet
 from taskfarmer_mpi.workdir.files import open_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.lives.lease import Sheet
 
 TASK_LOCK_FD = 3
 """Descriptor by which tasks hold their farmer's task lock."""

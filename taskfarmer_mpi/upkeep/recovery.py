@@ -19,7 +19,6 @@ from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import Owner, find_processes
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.upkeep.crashes import fail_crashers, note_attempts
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file, sync_file
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
@@ -238,6 +237,8 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
             gone = sorted(state.suspect - to_do) if state.suspect & to_do else []
             append_record(farmer.reader.path, "given", ids=gone)
             held.difference_update(gone)
+    from taskfarmer_mpi.upkeep.crashes import fail_crashers, note_attempts
+
     back = held - to_do
     attempts = note_attempts(farm, [state for _, state in states], back)
     back -= fail_crashers(farm, [(farmer.reader.path, state) for farmer, state in states], back, attempts)
