@@ -111,8 +111,10 @@ def opened_browser(programs: tuple[str, str], folder: Path) -> Iterator[Browser]
     try:
         _wait_for_driver(browser)
         browser.begin(binary, folder / "profile")
-        yield browser
-        browser.end()
+        try:
+            yield browser
+        finally:
+            browser.end()
     finally:
         process.terminate()
         process.wait(30)

@@ -155,8 +155,9 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
         "--progress",
         choices=PROGRESS_MODES,
         default="auto",
-        help="how far the whole work directory is: bar, lines (now and then), none;"
-        " auto: a bar if stderr is a terminal and rich is installed, else lines (default)",
+        help="how far the whole work directory is: bar, lines (the first after 5 s, then now and then), none; auto: a bar if"
+        " stderr is a terminal and rich is installed, else lines (default): so under mpiexec and srun, where bar draws one"
+        " all the same",
     )
     group.add_argument(
         "-m",

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.progress import BarColumn, Progress, TextColumn
 
 from taskfarmer_mpi.common.log import output
 from taskfarmer_mpi.progress.rates import Count, format_left, format_rate
 
+_SPARE = 6
+"""Columns that are left free: a terminal shows `^C` there, which in the last one would wrap, and leave the line behind."""
+
 
 class _Console(Console):
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Return less than the terminal has."""
+        width, height = super().size
+        return ConsoleDimensions(max(width - _SPARE, 1), height)
+
+    @size.setter
+    def size(self, size: tuple[int, int]) -> None:
+        """Do as if the terminal had this size."""
+        self._width, self._height = size
+
     def show_cursor(self, show: bool = True) -> bool:
         """Leave the cursor as it is: a farmer that is killed could not bring it back."""
         del show

@@ -9,8 +9,10 @@ from collections import deque
 
 from taskfarmer_mpi.common.values import Value
 
+FIRST = 5.0
+"""When the first line is due, so that one sees that all is well [s]; a run that is shorter shows none."""
 QUIET = 30.0
-"""A run that is shorter than this shows no line [s]."""
+"""Before this time there is no other one [s]."""
 TENTH_GAP = 15.0
 """Two lines are at least this far apart [s]."""
 LINE_GAP = 60.0
@@ -84,11 +86,15 @@ class LineSchedule:
             The part of the tasks that is done, from 0 to 1.
         """
         self._born = self._last = moment
+        self._is_quiet = True
         self._tenth = int(10 * share)
 
     def is_due(self, moment: float, share: float) -> bool:
         """Whether a line is to be shown at this moment; the next one is then counted from here."""
         age = moment - self._born
+        if self._is_quiet and age >= FIRST:
+            self._is_quiet = False
+            return True
         gap = moment - self._last
         is_due = gap >= max(LINE_GAP, GROWTH * age) or (int(10 * share) > self._tenth and gap >= TENTH_GAP)
         if age < QUIET or not is_due:

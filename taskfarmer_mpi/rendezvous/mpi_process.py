@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from typing import Any
 
 from taskfarmer_mpi.common.c_library import die_with_parent, end_process
@@ -121,6 +122,7 @@ def run_mpi(frames: Frames, farmer: int, output: int) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    warnings.simplefilter("ignore")  # mpi4py's: each rank would say the same, before what the library says when it fails
     try:
         from taskfarmer_mpi.rendezvous.mpi_library import start_mpi
 

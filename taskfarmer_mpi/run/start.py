@@ -32,7 +32,7 @@ from taskfarmer_mpi.tasklists.oddities import describe_background, has_shell_lin
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
 from taskfarmer_mpi.upkeep.halting import lift_halt
-from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock
+from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock, describe_second_lock
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
@@ -86,6 +86,7 @@ class Start:
     _plan: Plan
     _runner: Runner
     _tasklist_state: tuple[int, ...]
+    _is_new: bool
 
     def __init__(
         self, options: Options, comm: Comm, environ: Mapping[str, str], name: str, is_hurried: Callable[[], bool]
@@ -110,6 +111,7 @@ class Start:
         options = self.options
         here = os.getcwd()
         plan = make_plan(options.request)
+        self._is_new = read_config(Workdir(plan.workdir)) is None
         enter_directory(plan)
         self._open_farm(plan)
         if options.request.directory is not None:
@@ -294,6 +296,5 @@ class Start:
         if (narrowness := orders.narrowness(self._plan.slots)) is not None:
             log.warning("%s", narrowness)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
-        if len(self.lock.paths) > 1:
-            advice = "; PyTaskFarmer 0.1.0 farmers on other nodes do not see it: set SCRATCH" if farmers > 1 else ""
-            log.warning("lock files: %s%s", " and ".join(map(str, self.lock.paths)), advice)
+        if (risk := describe_second_lock(self.farm.workdir, self.lock.paths, is_new=self._is_new)) is not None:
+            log.warning("%s", risk)

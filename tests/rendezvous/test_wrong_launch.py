@@ -124,3 +124,37 @@ _UNDER_SRUN = {"SLURM_STEP_ID": "0", "PMI_FD": "11"}
 )
 def test_the_transport_whose_addresses_slurm_takes_is_chosen(library: str, environ: dict[str, str], is_chosen: bool) -> None:
     assert choose_transport(library, environ) == ({"MPIR_CVAR_CH4_NETMOD": "ofi"} if is_chosen else {})
+
+
+_WARNING_MPI = """\
+import sys, warnings
+warnings.warn("unsupported MPI ABI", category=RuntimeWarning, stacklevel=2)
+sys.path.remove({folder!r})
+del sys.modules["mpi4py"]
+import mpi4py
+"""
+
+
+@pytest.mark.parametrize("verbosity", ["0", "1", "2"])
+def test_a_warning_of_mpi4py_comes_from_no_rank(verbosity: str, site: Site, witness: Witness) -> None:
+    package = site.path / "library" / "mpi4py"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(_WARNING_MPI.format(folder=str(package.parent)))
+    tasks = witness.tasks(6, 0.01)
+    environ = site.environ(PYTHONPATH=str(package.parent))
+    farm = site.farm("-v", verbosity, "-n", "1", site.tasklist(tasks), ranks=2, environ=environ)
+    farm.succeed(60)
+    assert "2 x 1 slots" in farm.stderr
+    assert "unsupported MPI ABI" not in farm.stderr
+    settled(site.path / "tasks_workdir", tasks)
+
+
+def test_a_warning_of_mpi4py_does_not_hide_why_mpi_cannot_start(site: Site) -> None:
+    package = site.path / "library" / "mpi4py"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("class rc: pass\n")
+    code = "import os, warnings\nwarnings.warn('unsupported MPI ABI', category=RuntimeWarning)\n"
+    (package / "MPI.py").write_text(f"{code}print('no server', flush=True)\nos._exit(1)\n")
+    farm = site.farm("--mpi", "on", site.tasklist(["true"]), environ=site.environ(PYTHONPATH=str(package.parent)))
+    farm.succeed(60, code=2)
+    assert farm.stderr.endswith("its library ended the process with exit code 1: no server\n")

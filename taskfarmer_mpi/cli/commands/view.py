@@ -15,8 +15,9 @@ from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.output_files import new_output
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.trace.inputs import READING_PATIENCE, open_reading_lock, read_texts
-from taskfarmer_mpi.trace.perfetto_ui import find_ui
+from taskfarmer_mpi.trace.perfetto_ui import find_ui, opening_state
 from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal_reading import all_journals
 
 if TYPE_CHECKING:
     from taskfarmer_mpi.trace.server import TraceServer
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         server = _listen(trace, arguments.port, files)
         with server:
             _make(workdir, trace)
-            print(*_advice(server, is_offline=arguments.offline), sep="\n", flush=True)
+            opening = opening_state(len(all_journals(workdir.farmers)))
+            print(*_advice(server, opening, is_offline=arguments.offline), sep="\n", flush=True)
             _serve(server, is_endless=arguments.keep or arguments.offline)
     return 0
 
@@ -75,7 +77,7 @@ def _make(workdir: Workdir, trace: Path) -> None:
         print(f"taskfarmer-ctl: {trouble}", file=sys.stderr)
 
 
-def _advice(server: TraceServer, *, is_offline: bool) -> list[str]:
+def _advice(server: TraceServer, opening: str, *, is_offline: bool) -> list[str]:
     """Return what a user must know to see the trace."""
     import getpass
     import socket
@@ -86,7 +88,7 @@ def _advice(server: TraceServer, *, is_offline: bool) -> list[str]:
     here = f"http://127.0.0.1:{port}"
     lines = [
         "Open this address in a browser; nothing is uploaded:",
-        f"  {here if is_offline else UI}/#!/?url={here}{server.trace_path}",
+        f"  {here if is_offline else UI}/#!/?url={here}{server.trace_path}&{opening}",
     ]
     where = (
         "If the browser is on another computer" if server.port == port else f"As the UI asks port {port}, wherever you are"
