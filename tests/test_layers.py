@@ -81,3 +81,11 @@ def test_importing_all_folders_imports_no_module_of_them() -> None:
     code = f"import sys, {', '.join(folders)}; print(*(name for name in sys.modules if name.startswith('taskfarmer_mpi')))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(result.stdout.split()) == {*folders, "taskfarmer_mpi.common.public_names"}
+
+
+def test_each_folder_says_what_always_holds_and_where_to_begin() -> None:
+    folders = [path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]
+    trees = {path.name: ast.parse((path / "__init__.py").read_text()) for path in folders}
+    texts = {name: " ".join((ast.get_docstring(tree) or "").split()) for name, tree in trees.items()}
+    assert len(texts) > 10
+    assert [name for name, text in texts.items() if "hat always holds" not in text or "Begin with" not in text] == []

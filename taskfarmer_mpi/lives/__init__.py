@@ -5,5 +5,5 @@ process that ends a farmer's tasks when the farmer dies).
 
 What always holds: no clock is compared; who gets a life lock knows that its holder is dead.
 
-Begin with `life_locks`, then `guardian` (whose process is it?); docs/design.md, "Life and death", says why.
+Begin with `life_locks`, then `owner` (whose process is it?) and `guardian`; docs/design.md, "Life and death", says why.
 """

@@ -1,4 +1,6 @@
 """What the kernel of this node limits and counts for the process that asks: CPU time, CPUs, kills for lack of memory.
 
-Nothing here changes anything, and what cannot be found out is no limit. Begin with `cgroups`.
+What always holds: nothing here changes anything, and what cannot be found out is no limit.
+
+Begin with `cgroups`.
 """
