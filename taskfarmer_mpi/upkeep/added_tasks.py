@@ -199,13 +199,15 @@ class TasklistWatch:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """Return what changes whenever a file does; nothing for one that is not there."""
+    """Return what changes whenever a file does; nothing for one that is not there, or cannot be looked at now."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # on NFS a file that is opened is looked at anew
     except OSError:
         return ()
     try:
         status = os.fstat(fd)
+    except OSError:
+        return ()
     finally:
         os.close(fd)
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

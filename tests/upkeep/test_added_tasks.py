@@ -1,5 +1,7 @@
 """Tasks that come to a work directory after it was made."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -234,3 +236,26 @@ def test_what_cannot_be_added_is_told_in_one_line(site: Site, arguments: tuple[s
     assert words in process.stderr
     assert process.stderr.count("\n") == 1
     assert not (site.path / "tasks_workdir" / "tasks.added").exists()
+
+
+@pytest.mark.parametrize("call", ["open", "fstat"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_tasklist_that_cannot_be_looked_at_for_a_moment_changes_nothing(
+    call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    clock = Clock()
+    watcher = watch(farm, clock)
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(os, call, refuse)
+        assert not watcher.is_quiet
+        assert not watcher.look()
+    append(farm, "d\n")
+    watcher.look()
+    clock.now += SETTLE_TIME
+    assert watcher.look()
+    assert list(farm.catalog)[3:] == ["d"]
