@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.workdir.files import open_file
+from taskfarmer_mpi.workdir.files import close_lost, open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class LifeLock:
 
     def release(self) -> None:
         """Give the lock up."""
-        os.close(self.fd)
+        close_lost(self.fd)
 
 
 def _try_lock(fd: int) -> bool:

@@ -87,6 +87,17 @@ def lock_for_writing(fd: int) -> None:
             raise
 
 
+def close_lost(fd: int) -> None:
+    """Close a file on whose content nothing depends any more.
+
+    On NFS, closing a file whose lock was lost with its lease is an error, about what was written and can no more be sent.
+    """
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write all of `data`; a short write goes on, an error is raised as it is."""
     while data:

@@ -9,7 +9,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.files import lock_for_writing, open_file, share, write_all
+from taskfarmer_mpi.workdir.files import close_lost, lock_for_writing, open_file, share, write_all
 from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, FORMAT, OPEN_SUFFIX, Identity, encode_record
 
 TYPE_CHECKING = False
@@ -93,7 +93,7 @@ class Journal:
 
     def abandon(self) -> None:
         """Close the file as it is, as the kernel does at death: others may write to it now."""
-        os.close(self._fd)
+        close_lost(self._fd)
 
     def close(self) -> None:
         """Write what is pending and close the file."""

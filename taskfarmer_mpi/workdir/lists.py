@@ -20,7 +20,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import Workdir, lock_for_writing, open_file, read_file, share, write_all
+from taskfarmer_mpi.workdir.files import Workdir, close_lost, lock_for_writing, open_file, read_file, share, write_all
 from taskfarmer_mpi.workdir.growing_file import GrowingFile
 
 Confirm = Callable[[], None]
@@ -58,7 +58,7 @@ def opened_list(path: Path, flags: int, confirm: Confirm) -> Iterator[int]:
             share(fd, path.parent)
         yield fd
     finally:
-        os.close(fd)
+        close_lost(fd)  # what was written is on the disk by then, or its error is known
 
 
 def append_tasks(path: Path, tasks: Iterable[Task], confirm: Confirm) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.workdir.files import Workdir, open_file
+from taskfarmer_mpi.workdir.files import Workdir, close_lost, open_file
 
 LOCK_VARIABLES = ("SCRATCH", "TMP", "TMPDIR")
 """Where PyTaskFarmer 0.1.0 looks for a directory for its lock, in this order; its documentation names the first only."""
@@ -138,8 +138,7 @@ class LockFile:
             fd, self.fd = self.fd, None
             with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)  # also if a child has the descriptor
-            with suppress(OSError):
-                os.close(fd)
+            close_lost(fd)
 
 
 def _try_flock(fd: int) -> bool:

@@ -14,7 +14,7 @@ from helpers import Process, Site, wait_for
 
 from campaign.nfs import LEASE, NFSFarm, Nodes
 
-DEADLINE = 150.0
+DEADLINE = 300.0
 """How long farmers may take for what is left [s]."""
 SHORT = 0.5 * LEASE
 """How long a node can be cut off at least without losing its tasks [s]: packets are sent again after pauses that double."""

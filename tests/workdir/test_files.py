@@ -1,5 +1,6 @@
 """Names and files of a work directory."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 from helpers import Site, settled
 
 from taskfarmer_mpi.errors import FencedError
-from taskfarmer_mpi.workdir.files import node_name, replace_file
+from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.workdir.files import close_lost, node_name, replace_file
+from taskfarmer_mpi.workdir.lists import append_lines
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,22 @@ def test_a_file_is_not_replaced_once_the_lock_was_lost(tmp_path: Path) -> None:
     with pytest.raises(FencedError):
         replace_file(path, b"new", lose)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_closing_what_was_locked_by_a_lost_lock_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On NFS it is one: then the outcome is on the list, and the farmer that gave up ends as it should."""
+    life = LifeLock.create(tmp_path / "alive", 0o600)
+    path = tmp_path / "finished"
+    close = os.close
+
+    def report(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", report)
+    append_lines(path, b"0 a\n", lambda: None)
+    life.release()
+    close_lost(os.open(path, os.O_RDONLY))
+    assert path.read_bytes() == b"0 a\n"
+    monkeypatch.undo()
+    assert not LifeLock.is_taken(tmp_path / "alive")
