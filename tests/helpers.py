@@ -198,7 +198,7 @@ class Site:
         self.mark = f"{MARK}={uuid.uuid4().hex}"
         self._output = path / "output of commands"
         self._output.mkdir()
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
 
     def environ(self, **more: str) -> dict[str, str]:
         """Return a clean environment in which processes are known as ours."""
@@ -217,7 +217,7 @@ class Site:
         """Start a command, with the words of `prefix` before it."""
         words = [*shlex.split(prefix), *command]
         process = Process(words, self._output, self.environ() if environ is None else environ, cwd or self.path)
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     def farm(
@@ -249,11 +249,11 @@ class Site:
             for pid in left:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-            for process in self._processes:
+            for process in self.processes:
                 process.popen.poll()
             assert time.monotonic() < end, f"processes that cannot be killed: {left}"
             time.sleep(0.01)
-        for process in self._processes:
+        for process in self.processes:
             process.wait(10)
 
 

@@ -36,6 +36,15 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shared(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the permission to work where others could have this user run what they want."""
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="work in a directory of another user, or where everybody can write: they can have commands run as you",
+    )
+
+
 def count(text: str) -> int:
     """Parse a number of things, 0 or more."""
     if not (text.isascii() and text.isdigit()) or len(text) > 6:

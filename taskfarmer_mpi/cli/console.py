@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 
+from taskfarmer_mpi.common.wording import make_printable
 from taskfarmer_mpi.status.screen import WIDTH, Paint, leave_plain, paint
 
 
@@ -24,4 +25,4 @@ def width() -> int:
 def warn(troubles: Iterable[str]) -> None:
     """Say on stderr what could not be read; the rest is shown nevertheless."""
     for trouble in troubles:
-        sys.stderr.write(f"taskfarmer-ctl: warning: {trouble}\n")
+        sys.stderr.write(f"taskfarmer-ctl: warning: {make_printable(trouble)}\n")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from taskfarmer_mpi import __version__
-from taskfarmer_mpi.cli.arguments import check_directory
+from taskfarmer_mpi.cli.arguments import add_shared, check_directory
 from taskfarmer_mpi.cli.entry import EXIT_USAGE
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser, did_you_mean
 from taskfarmer_mpi.cli.streams import abandon, bear_with_stdout, say
@@ -41,6 +41,8 @@ COMMANDS = {
 """What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
 CHANGING = ("add", "retry", "reclaim", "stop")
 """Those whose purpose is not what they print."""
+OBEYING = (*CHANGING, "check")
+"""Those that change a work directory, or run what it says."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -56,6 +58,7 @@ def run(argv: Sequence[str]) -> int:
         check_directory()
         if sys.stdout is None and name not in CHANGING:
             raise OSError("stdout is closed")
+        _check_owner(name, arguments)
         code = int(module.run(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -73,6 +76,14 @@ def run(argv: Sequence[str]) -> int:
             abandon(sys.stdout)  # it may be what failed
         return EXIT_TROUBLE
     return code
+
+
+def _check_owner(name: str, arguments: argparse.Namespace) -> None:
+    if name in OBEYING and arguments.workdir is not None:
+        from taskfarmer_mpi.upkeep.ownership import check_owner
+        from taskfarmer_mpi.workdir.files import Workdir
+
+        check_owner(Workdir(arguments.workdir), is_shared=arguments.shared)
 
 
 def _show_general(argv: Sequence[str]) -> None:
@@ -96,6 +107,8 @@ def _show_general(argv: Sequence[str]) -> None:
 def _parse(name: str, module: Any, argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog=f"{PROG} {name}", description=module.__doc__, formatter_class=HelpFormatter)
     module.add_arguments(parser)
+    if name in OBEYING:
+        add_shared(parser)
     arguments, rest = parser.parse_known_args(argv)
     if not hasattr(arguments, "commands") or any(word.startswith("-") for word in rest):
         parser.check_rest(rest, "unexpected argument")

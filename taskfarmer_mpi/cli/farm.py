@@ -95,6 +95,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
             arguments.chdir,
             read_rule_options(arguments),
             arguments.lease,
+            arguments.shared,
         ),
         timeout=arguments.timeout or None,
         grace=arguments.grace,

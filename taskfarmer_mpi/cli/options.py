@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskfarmer_mpi import __version__
-from taskfarmer_mpi.cli.arguments import lease, seconds
+from taskfarmer_mpi.cli.arguments import add_shared, lease, seconds
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser
 from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
 
@@ -85,6 +85,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
     )
+    add_shared(group)
     group.add_argument(
         "--reclaim",
         action="store_true",

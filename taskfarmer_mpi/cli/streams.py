@@ -6,6 +6,8 @@ import io
 import os
 import sys
 
+from taskfarmer_mpi.common.wording import make_lines_printable, make_printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
@@ -26,17 +28,26 @@ def settle_streams() -> None:
 
 
 def say(*lines: str, to: str = "stdout") -> OSError | None:
-    """Print lines to stdout or stderr as far as that is possible; return why it is not, if so."""
+    """Print lines to stdout or stderr as far as that is possible; return why it is not, if so.
+
+    What a terminal would obey is shown as escapes: names and texts of others may be in them.
+    """
     stream = getattr(sys, to)
     if stream is None:
         return OSError(f"{to} is closed")
     try:
-        stream.write("".join(f"{line}\n" for line in lines))
+        stream.write("".join(f"{make_lines_printable(line)}\n" for line in lines))
         stream.flush()
     except OSError as error:
         abandon(stream)
         return error
     return None
+
+
+def show(*lines: str) -> None:
+    """Print lines for a command whose purpose that is, made printable as `say` does."""
+    for line in lines:
+        print(make_printable(line), flush=True)
 
 
 def abandon(stream: TextIO) -> None:

@@ -9,6 +9,8 @@ import sys
 import time
 from contextlib import suppress
 
+from taskfarmer_mpi.common.wording import make_lines_printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -62,9 +64,9 @@ class Output:
             self._is_set_up = False
 
     def write(self, text: str) -> int:
-        """Write to the stream, as far as that is possible."""
+        """Write to the stream, as far as that is possible; what a terminal would obey is shown as escapes."""
         with suppress(OSError, ValueError):
-            return (self.stream or sys.stderr).write(text)
+            return (self.stream or sys.stderr).write(make_lines_printable(text))
         return 0
 
     def flush(self) -> None:

@@ -61,7 +61,14 @@ def count_of(number: int, thing: str) -> str:
 
 def make_printable(text: str) -> str:
     """Return text without what a terminal would obey: control characters are shown as escapes, tabs as blanks."""
+    if text.isprintable():
+        return text
     return "".join(" " if char == "\t" else char if char.isprintable() or char == " " else _escape(char) for char in text)
+
+
+def make_lines_printable(text: str) -> str:
+    """Return text of several lines, each of them printable."""
+    return text if text.isprintable() else "\n".join(map(make_printable, text.split("\n")))
 
 
 def _escape(char: str) -> str:

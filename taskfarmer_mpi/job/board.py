@@ -19,7 +19,7 @@ from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.job.messages import Letter, encode_name, parse_name
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous.communicator import Message
-from taskfarmer_mpi.workdir.files import Workdir, make_folder, open_file, read_file, replace_file
+from taskfarmer_mpi.workdir.files import Workdir, make_folder, open_file, read_file, refuse_link, replace_file
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 log = Log(__name__)
@@ -163,6 +163,7 @@ def board_path(workdir: Workdir, farmers: Mapping[int, str]) -> Path:
 def remove_dead_boards(workdir: Workdir, lock: WorkLock) -> None:
     """Remove the boards of jobs of which no rank lives."""
     with suppress(FileNotFoundError):
+        refuse_link(workdir.jobs)  # or another directory would be emptied
         for path in workdir.jobs.iterdir():
             if not any(_lives(lock.life_path(farmer, "alive")) for farmer in _farmers_of(path)):
                 remove_board(path)

@@ -33,6 +33,7 @@ from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
 from taskfarmer_mpi.upkeep.halting import lift_halt
 from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock, describe_second_lock
+from taskfarmer_mpi.upkeep.ownership import safe_lock_paths
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
@@ -41,7 +42,6 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
-from taskfarmer_mpi.workdir.lock_files import lock_paths
 from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 
 TYPE_CHECKING = False
@@ -179,7 +179,7 @@ class Start:
     def _open_farm(self, plan: Plan) -> None:
         self._plan = plan
         workdir = Workdir(plan.workdir)
-        paths = lock_paths(workdir, self._environ)
+        paths = safe_lock_paths(workdir, self._environ)
         if is_foreign(plan.handler):
             workdir.create()
         self._tasklist_state = file_state(Path(plan.tasklist))

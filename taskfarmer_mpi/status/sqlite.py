@@ -56,7 +56,7 @@ def _fill(connection: sqlite3.Connection, last_runs: LastRuns, workdir: Workdir)
     connection.execute("BEGIN")
     marks = ", ".join("?" * len(Row._fields))
     rows = (row._replace(log=_decodable(row.log), command=_decodable(row.command)) for row in make_rows(last_runs, workdir))
-    connection.executemany(f"INSERT INTO tasks VALUES ({marks})", rows)
+    connection.executemany(f"INSERT INTO tasks VALUES ({marks})", rows)  # noqa: S608  question marks only
     for history in last_runs.histories:
         who = history.identity
         values = (

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 UI = "https://ui.perfetto.dev"
 UI_PORT = 9001
 """The only port of the loopback that the page at `UI` may ask."""
+_NAMES = ("127.0.0.1", "localhost")
+"""How a browser may call this machine; the port is another one where a tunnel leads here."""
 _TYPES = {
     ".css": "text/css",
     ".html": "text/html; charset=utf-8",
@@ -73,6 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: TraceServer
     timeout = 60
     """How long a silent connection is kept [s]."""
+
+    def parse_request(self) -> bool:
+        """Refuse what a page of another origin asks under a name that it has had point to this machine."""
+        if not super().parse_request():
+            return False
+        if self.headers.get("Host", "").partition(":")[0] not in _NAMES:
+            self.send_error(421)
+            return False
+        return True
 
     def do_GET(self) -> None:
         if self._begin():

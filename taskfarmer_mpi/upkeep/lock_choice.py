@@ -14,7 +14,7 @@ from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.agreement import Agreement, make_agreement, read_agreement, replace_agreement
 from taskfarmer_mpi.workdir.files import Workdir, node_name, open_file
-from taskfarmer_mpi.workdir.journal_reading import open_journals
+from taskfarmer_mpi.workdir.journal_reading import open_journal, open_journals
 from taskfarmer_mpi.workdir.journal_records import Identity, parse_record, read_identity
 from taskfarmer_mpi.workdir.locks import WorkLock
 
@@ -116,7 +116,7 @@ def living_farmers(workdir: Workdir) -> Iterator[Identity]:
     """Yield the farmers of a work directory that live, or of which that cannot be known from here."""
     for path in open_journals(workdir.farmers):
         try:
-            with path.open("rb") as file:
+            with open_journal(path) as file:
                 record = parse_record(file.readline())
             identity = None if record is None else read_identity(record, path)
         except (OSError, FarmError):

@@ -11,6 +11,7 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.rules import merge_rules
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.upkeep.halting import refuse_halted
+from taskfarmer_mpi.upkeep.ownership import check_owner
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 
@@ -30,6 +31,8 @@ class Request(Value):
     """What is to be done about tasks that last too long or fail, by option."""
     lease: float | None = None
     """After how long without an answer the file system gives locks away [s]; 0: never."""
+    is_shared: bool = False
+    """Whether the work directory may be another user's."""
 
 
 class Plan(Value):
@@ -74,6 +77,7 @@ def make_plan(request: Request) -> Plan:
     workdir = Workdir(request.workdir or f"{request.tasklist}_workdir")
     if request.workdir is not None and workdir.path.is_file():
         raise UserError(f"{workdir.path}: a file, not a work directory; a tasklist is given without --workdir")
+    check_owner(workdir, is_shared=request.is_shared)
     refuse_halted(workdir, request.rules)
     stored = read_config(workdir)
     if stored is None:

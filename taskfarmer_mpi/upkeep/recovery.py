@@ -230,16 +230,19 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
     if not held:
         return 0
     to_do = {task_id for path in (farm.workdir.toprocess, farm.workdir.added) for task_id in _listed(farm, path, held)}
+    lost: set[int] = set()
     for farmer, state in states:
         # If some of the tasks that it took last are still on the list, it died before it cut them off, and those that are
         # not there any more were taken by others since. Its journal must say so before the list changes again.
         if state.suspect:
             gone = sorted(state.suspect - to_do) if state.suspect & to_do else []
             append_record(farmer.reader.path, "given", ids=gone)
-            held.difference_update(gone)
+            lost |= state.held.difference(gone)  # what others took may have been another dead one's
+        else:
+            lost |= state.held
     from taskfarmer_mpi.upkeep.crashes import fail_crashers, note_attempts
 
-    back = held - to_do
+    back = held & lost - to_do
     attempts = note_attempts(farm, [state for _, state in states], back)
     back -= fail_crashers(farm, [(farmer.reader.path, state) for farmer, state in states], back, attempts)
     give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in back])

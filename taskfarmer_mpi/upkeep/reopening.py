@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.upkeep.lock_choice import agree_on_lock
+from taskfarmer_mpi.upkeep.ownership import safe_lock_paths
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_records import Identity
-from taskfarmer_mpi.workdir.lock_files import lock_paths
 from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 
 LOCK_PATIENCE = 600.0
@@ -46,7 +46,7 @@ def open_lock(workdir: Workdir, environ: Mapping[str, str]) -> WorkLock:
     UserError
         If its farmers lock another file.
     """
-    paths = lock_paths(workdir, environ)
+    paths = safe_lock_paths(workdir, environ)
     if workdir.farmers.exists():
         agree_on_lock(workdir, paths[0])
     return WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} (taskfarmer-ctl)")

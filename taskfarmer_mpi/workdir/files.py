@@ -15,10 +15,12 @@ from taskfarmer_mpi.errors import FarmError, UserError, farm_error
 NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 """What `flock` says on a file system that has none; 524 is the kernel's ENOTSUPP, as Cray's DVS returns it."""
 
-_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC
+_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""Nothing is followed, and a pipe that somebody put in the place of a file is not waited for."""
 
 
-def _user_name(number: int) -> str:
+def user_name(number: int) -> str:
+    """Return the name of a user, or the number of one without a name."""
     import pwd
 
     try:
@@ -61,12 +63,26 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir()
     except FileExistsError:
+        refuse_link(path)
         return
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
     try:
         share(fd, path.parent)
     finally:
         os.close(fd)
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a link of another user in the place of a folder: what is written there would be written elsewhere.
+
+    Raises
+    ------
+    UserError
+        If it is one; one that this user has made is meant.
+    """
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+        raise UserError(f"{path}: a link that user {user_name(status.st_uid)} has made, not a folder: remove it")
 
 
 def lock_for_writing(fd: int) -> None:
@@ -264,7 +280,7 @@ class Workdir:
 
             owner = path.stat().st_uid
             raise UserError(
-                f"{path}: cannot read and write it: it belongs to user {_user_name(owner)}, who can let the group of the"
+                f"{path}: cannot read and write it: it belongs to user {user_name(owner)}, who can let the group of the"
                 f" directory work there: chmod -R g+rwX {shlex.quote(str(self.path))}"
             )
 

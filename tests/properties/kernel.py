@@ -52,6 +52,8 @@ class Kernel:
         self.actor = ""
         self.fault: Fault | None = None
         self.calls = 0
+        self.last_calls = 0
+        """How many calls the last one to act has made."""
         self.meanwhile: Callable[[], None] = lambda: None
         """What the others do while the acting node is cut off."""
         self._is_dead = False
@@ -89,6 +91,7 @@ class Kernel:
         try:
             yield
         finally:
+            self.last_calls = self.calls
             self.actor, self.fault, self.calls, self._is_dead = before
 
     def bury(self, actor: str) -> None:

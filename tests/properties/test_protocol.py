@@ -52,6 +52,8 @@ class Protocol(RuleBasedStateMachine):
         """Who died in the middle of an operation: what it did is not known before it is recovered."""
         self.is_checked = True
         """Whether a farmer of ours was started since the last loss of power."""
+        self.last_calls = 0
+        """How many calls the last operation made."""
         self._names = (f"actor{number}" for number in count())
         self._patches = ExitStack()
         self.is_begun = False
@@ -72,18 +74,21 @@ class Protocol(RuleBasedStateMachine):
             with kernel.acting(actor, fault):
                 operation()
         except Killed:
+            self.last_calls = kernel.last_calls
             self.interrupted.add(actor)
             if fault is not None and fault.fate is Fate.POWER:
                 self._lose_power(round(fault.share * 10))
             else:
                 self._bury(actor)
         except (FarmError, UserError, OSError) as error:
+            self.last_calls = kernel.last_calls
             if actor not in kernel.was_cut:
                 raise
             if not isinstance(error, ShortageError):
                 self.interrupted.add(actor)
                 self._bury(actor)
         else:
+            self.last_calls = kernel.last_calls
             return True
         return False
 
@@ -253,10 +258,11 @@ class Protocol(RuleBasedStateMachine):
 
     def _may_be_mistaken(self) -> bool:
         """Whether a plain farmer could hide what a farmer that died had done; docs/design.md says so."""
-        names = [path.stem for path in self._journals()]
+        names = [path.stem for path in self.journals()]
         return not self.is_checked or any(name in self.interrupted or name.startswith("ctl-") for name in names)
 
-    def _journals(self) -> list[Path]:
+    def journals(self) -> list[Path]:
+        """Return the journals of those that live, or are not recovered yet."""
         return open_journals(self.world.workdir.farmers)
 
     def _plain_act(self, farmer: PlainFarmer, operation: Callable[[], Any], fault: Fault | None) -> None:
@@ -331,7 +337,7 @@ class Protocol(RuleBasedStateMachine):
         workdir = self.world.workdir
         assert sorted(self.world.truth.recorded()) == list(range(len(last.farm.catalog)))
         assert ids_in(workdir.toprocess) + ids_in(workdir.added) == []
-        assert self._journals() == []
+        assert self.journals() == []
 
     def _work_off(self, last: Farmer) -> None:
         for _ in range(100):

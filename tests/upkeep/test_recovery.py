@@ -103,6 +103,17 @@ def test_what_others_took_after_such_a_death_is_theirs(tmp_path: Path) -> None:
     assert sorted(ids_in(farm.workdir.toprocess)) == list(range(2, 10))
 
 
+def test_what_a_second_farmer_took_after_such_a_death_is_given_back_when_it_died_too(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    first, second = Hand(farm, "a"), Hand(farm, "b")
+    first.note("taken", ids=[0, 1, 2])
+    first.die()
+    second.note("taken", ids=cut(farm, 2))
+    second.die()
+    assert settle(farm) == Recovery(farmers=2, tasks=2)
+    assert sorted(ids_in(farm.workdir.toprocess)) == list(range(10))
+
+
 def test_a_task_that_another_farmer_holds_or_recorded_is_not_given_back(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     dead, alive = Hand(farm, "dead"), Hand(farm, "alive")

@@ -75,8 +75,8 @@ def test_another_user_goes_on_where_one_with_a_narrow_umask_has_begun(site: Site
     for path in (workdir, *workdir.rglob("*")):
         os.chown(path, ANOTHER, ANOTHER)  # now the first user is another one, of the same group
     other = f"{setpriv} --groups={ANOTHER} --bounding-set=-dac_override,-dac_read_search,-fowner --"
-    site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "retry", workdir, prefix=other).succeed(60)
-    site.farm("tasks", "--mpi", "off", prefix=other).succeed(60, code=1)
+    site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "retry", "--shared", workdir, prefix=other).succeed(60)
+    site.farm("tasks", "--shared", "--mpi", "off", prefix=other).succeed(60, code=1)
     lists = settled(workdir, ["true", "false"])
     assert (list(lists.finished), list(lists.failed)) == ([0], [1])
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import count
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import describe_differences, task_environment
@@ -54,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what was found; return 1 if locks do not work."""
     if arguments.tasklist is None and arguments.workdir is None:
         raise UserError("a tasklist is needed, or a --workdir that was used before")
-    plan = make_plan(Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner))
+    plan = make_plan(
+        Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, is_shared=arguments.shared)
+    )
     enter_directory(plan)
     workdir = Workdir(plan.workdir)
     with _place_for(plan) as place:
@@ -63,12 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
         _check_digest(plan, handler, workdir)
         commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
     for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(commands, runner)):
-        print(line)
+        show(line)
     if has_shell_lines(handler) and plan.runner.name != "exec":
         for sentence in describe_oddities(Path(plan.tasklist), handler.tasks):
-            print(f"look at this:   {sentence}")
+            show(f"look at this:   {sentence}")
     for line in _describe_environment(workdir) if arguments.environment else ():
-        print(line)
+        show(line)
     troubles = list(_describe_locks(workdir))
     return 1 if any(troubles) else 0
 
@@ -156,8 +159,8 @@ def _describe_locks(workdir: Workdir) -> Iterator[str | None]:
         trouble = lock_trouble(folder)
         mount = mount_of(folder)
         kind = "unknown file system" if mount is None else mount.type
-        print(f"lock file:      {path} ({kind}): {trouble or 'locks exclude on this node'}")
+        show(f"lock file:      {path} ({kind}): {trouble or 'locks exclude on this node'}")
         if mount is not None and mount.local_lock_options:
             trouble = f"with the mount option {mount.local_lock_options[0]} locks hold on one node only"
-            print(f"                {trouble}")
+            show(f"                {trouble}")
         yield trouble

@@ -26,6 +26,7 @@ from taskfarmer_mpi.cli.node_facts import (
     find_places,
     own_facts,
 )
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.rendezvous import startup
@@ -116,10 +117,10 @@ def _lead(comm: Comm, workdir: Workdir, warning: str | None, *, as_json: bool) -
     troubles = sum(finding.mend is not None for findings in page.values() for finding in findings)
     if as_json:
         content = {topic: [as_dict(finding) for finding in findings] for topic, findings in page.items()}
-        print(json.dumps({"needs_mending": troubles, "findings": content}, indent=1, ensure_ascii=False))
+        print(json.dumps({"needs_mending": troubles, "findings": content}, indent=1))
     else:
         for line in _lines(page, troubles):
-            print(line)
+            show(line)
     return min(troubles, 1)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.console import warn
 from taskfarmer_mpi.cli.output_files import check_output, new_output
+from taskfarmer_mpi.common.wording import make_printable
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.workdir.files import Workdir
 
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         with new_output(path, is_forced=arguments.force) as temporary:
             write(temporary, last_runs, workdir)
-        print(f"{path}: {len(last_runs):,} tasks", file=sys.stderr)
+        print(make_printable(f"{path}: {len(last_runs):,} tasks"), file=sys.stderr)
     return 0
 
 

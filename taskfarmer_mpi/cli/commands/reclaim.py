@@ -11,6 +11,7 @@ import os
 import sys
 
 from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.plain_signs import has_plain_signs
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("no task is in nobody's hands")
         return 0
     for task_id in lost[:SHOWN]:
-        print(f"{task_id} {farm.catalog[task_id][:200]}")
+        show(f"{task_id} {farm.catalog[task_id][:200]}")
     if len(lost) > SHOWN:
         print(f"and {len(lost) - SHOWN} more")
     may_be_plain = has_plain_signs(farm.workdir, lost)

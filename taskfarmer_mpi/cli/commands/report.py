@@ -12,6 +12,7 @@ from pathlib import Path
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.console import warn
 from taskfarmer_mpi.cli.output_files import check_output, new_output
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.workdir.files import Workdir
 
 
@@ -37,5 +38,5 @@ def run(arguments: argparse.Namespace) -> int:
     page = render_page(template, report)
     with new_output(arguments.output, is_forced=arguments.force) as temporary:
         temporary.write_bytes(page)
-    print(f"{arguments.output}: {report.advice}")
+    show(f"{arguments.output}: {report.advice}")
     return 0

@@ -15,6 +15,7 @@ import signal
 from collections.abc import Collection
 
 from taskfarmer_mpi.cli.arguments import add_workdir, past_moment
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import list_ids, tasks
 from taskfarmer_mpi.errors import UserError, describe
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
@@ -110,7 +111,7 @@ def _report(result: Retried, workdir: Workdir) -> int:
         print(f"left alone, as they have not ended: {shown}")
     print(f"back on the list: {tasks(len(result.tasks))}{': ' if result.tasks else ''}{list_ids(result.tasks)}")
     if result.tasks and not _is_anyone_at_work(workdir):
-        print(f"no farmer is at work: start one with taskfarmer-mpi --workdir {shlex.quote(str(workdir.path))}")
+        show(f"no farmer is at work: start one with taskfarmer-mpi --workdir {shlex.quote(str(workdir.path))}")
     return 0 if not result.not_ended else 2
 
 

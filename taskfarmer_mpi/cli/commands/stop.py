@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 
 from taskfarmer_mpi.cli.arguments import add_workdir, seconds
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.runs import FarmerHistory, FarmerState, read_histories
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, open_lock
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     left = _wait_for_end(farmers, wait)
     if left:
         for farmer in left:
-            print(f"at work still: {farmer.identity.label}")
+            show(f"at work still: {farmer.identity.label}")
         return EXIT_WORKING
     print("all have ended")
     with suppress(FileNotFoundError):

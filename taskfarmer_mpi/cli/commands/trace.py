@@ -12,6 +12,8 @@ from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.output_files import new_output
+from taskfarmer_mpi.cli.streams import show
+from taskfarmer_mpi.common.wording import make_printable
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.trace.inputs import READING_PATIENCE, open_reading_lock, read_texts
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, open_lock
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     workdir = Workdir.existing(arguments.workdir)
     output = arguments.output or (workdir.path / "timeline.json.gz" if arguments.gzip else None)
     if output is None or (not arguments.gzip and os.path.abspath(output) == str(workdir.timeline)):
-        print(_merge(workdir, is_forced=arguments.force))
+        show(str(_merge(workdir, is_forced=arguments.force)))
     else:
         from taskfarmer_mpi.trace.timeline import write_trace
 
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         with new_output(output, is_forced=arguments.force) as temporary:
             troubles += write_trace(workdir, lock, texts, READING_PATIENCE, temporary, is_gzip=arguments.gzip)
         _warn(troubles)
-        print(output)
+        show(str(output))
     return 0
 
 
@@ -68,4 +70,4 @@ def _merge(workdir: Workdir, *, is_forced: bool) -> Path:
 
 def _warn(troubles: list[str]) -> None:
     for trouble in troubles:
-        print(f"taskfarmer-ctl: {trouble}", file=sys.stderr)
+        print(make_printable(f"taskfarmer-ctl: {trouble}"), file=sys.stderr)

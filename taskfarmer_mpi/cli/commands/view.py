@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.cli.output_files import new_output
+from taskfarmer_mpi.common.wording import make_printable
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.trace.inputs import READING_PATIENCE, open_reading_lock, read_texts
 from taskfarmer_mpi.trace.perfetto_ui import find_ui, opening_state
@@ -74,7 +75,7 @@ def _make(workdir: Workdir, trace: Path) -> None:
     with new_output(trace, is_forced=False) as temporary:
         troubles += write_trace(workdir, open_reading_lock(workdir), texts, READING_PATIENCE, temporary, is_gzip=True)
     for trouble in troubles:
-        print(f"taskfarmer-ctl: {trouble}", file=sys.stderr)
+        print(make_printable(f"taskfarmer-ctl: {trouble}"), file=sys.stderr)
 
 
 def _advice(server: TraceServer, opening: str, *, is_offline: bool) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import add_workdir, count, interval
 from taskfarmer_mpi.cli.console import painter, width
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.screen import draw_status
 from taskfarmer_mpi.workdir.files import Workdir
@@ -52,7 +53,7 @@ def _wait_for_farm(path: Path) -> Workdir:
     workdir = Workdir.meant(path)
     is_coming = workdir.farmers.is_dir() if workdir.path.is_dir() else workdir.path.parent.is_dir()
     if is_coming and not workdir.is_known:
-        print(f"{workdir.path}: waiting for a farm to begin there; Ctrl-C ends", flush=True)
+        show(f"{workdir.path}: waiting for a farm to begin there; Ctrl-C ends")
     while is_coming and not workdir.is_known:
         time.sleep(_LOOK)
     return Workdir.existing(path)
