@@ -36,6 +36,7 @@ COMMANDS = {
     "add": "add tasks",
     "retry": "put failed tasks back on the list",
     "reclaim": "put tasks in nobody's hands back on the list",
+    "repair": "find damage of the lists, and mend it",
     "stop": "stop all farmers",
 }
 """What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""

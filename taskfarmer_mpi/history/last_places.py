@@ -1,0 +1,103 @@
+"""Where the journals of all farmers say that each task is, whatever the lists say."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal_reading import JournalState, all_journals, open_journal
+from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Record, parse_record, read_identity
+
+_OF_RECOVERY = ("given", "end")
+"""What recovery appends to a dead farmer's journal, whose last line may be torn."""
+
+
+class Place(Enum):
+    """Where a task can be."""
+
+    TO_DO = "to do"
+    FINISHED = "finished"
+    FAILED = "failed"
+    HELD = "in the hands of a dead farmer"
+
+
+class LastPlaces:
+    """The last that the journals say of each task."""
+
+    def __init__(self) -> None:
+        self.places: dict[int, Place] = {}
+        self.cuts: list[set[int]] = []
+        """Tasks that a dead farmer took together just before it died: all of them are off the list, or none."""
+        self.trouble: str | None = None
+        """Which journal is damaged, if one is."""
+        self._moments: dict[int, float] = {}
+
+    def see(self, tasks: set[int], place: Place, moment: float) -> None:
+        """Take into account where tasks were at a moment [s since the epoch]."""
+        for task in tasks:
+            if moment >= self._moments.get(task, moment):
+                self.places[task], self._moments[task] = place, moment
+
+
+def read_last_places(workdir: Workdir) -> LastPlaces:
+    """Read all journals of a work directory.
+
+    Raises
+    ------
+    FarmError
+        If one cannot be read, or is of a newer version.
+    """
+    found = LastPlaces()
+    for path in all_journals(workdir.farmers):
+        _read(path, found)
+    for task, place in found.places.items():
+        if place in (Place.FINISHED, Place.FAILED) and _is_retried(workdir, task):
+            found.places[task] = Place.TO_DO
+    return found
+
+
+def _read(path: Path, found: LastPlaces) -> None:
+    state: JournalState | None = None
+    moment = 0.0
+    torn: str | None = None
+    with open_journal(path) as file:
+        for number, line in enumerate(file, 1):
+            record = parse_record(line)
+            if record is None:
+                torn = torn or (f"{path}:{number}: this line of a journal is damaged" if line.strip() else None)
+                continue
+            if torn and record["ev"] not in _OF_RECOVERY:  # else it is where the farmer died
+                found.trouble = torn
+            if state is None:
+                state = JournalState(read_identity(record, path))
+            else:
+                try:
+                    state.apply(record)
+                except FarmError as error:
+                    found.trouble = f"{path}:{number}: {error}"
+                    continue
+            moment = state.identity.clock_offset + float(record.get("t", 0.0))
+            _see(record, moment, found)
+    if state is None:
+        return
+    if path.suffix == OPEN_SUFFIX and path.exists():
+        found.see({*state.held, *state.ended}, Place.HELD, moment)  # recovery looks where they are
+        found.cuts += [state.suspect] if state.suspect else []
+    else:
+        found.see(state.held, Place.TO_DO, moment)  # recovery gave them back
+
+
+def _see(record: Record, moment: float, found: LastPlaces) -> None:
+    kind = record["ev"]
+    if kind in ("taken", "given"):
+        found.see(set(record["ids"]), Place.HELD if kind == "taken" else Place.TO_DO, moment)
+    elif kind == "end":
+        found.see({record["id"]}, Place.FINISHED if record["rc"] == 0 else Place.FAILED, moment)
+
+
+def _is_retried(workdir: Workdir, task: int) -> bool:
+    """Whether a task that has ended was put back on the list: that renames its log, and leaves no journal."""
+    log = workdir.log(task)
+    return not log.exists() and log.with_name(f"{log.name}.1").exists()
