@@ -55,6 +55,15 @@ def strace() -> str:
 
 
 @pytest.fixture
+def rsync() -> str:
+    """Return the path of rsync, by which handlers collect output."""
+    path = shutil.which("rsync")
+    if path is None:
+        skip_or_fail("rsync is not installed")
+    return str(path)
+
+
+@pytest.fixture
 def python_without_mpi() -> Path:
     """Return a Python that has no mpi4py."""
     path = os.environ.get("PYTHON_WITHOUT_MPI")

@@ -201,7 +201,7 @@ def _reason(error: configparser.Error) -> tuple[int, str]:
         return error.lineno or 0, f"option {error.option!r} is there twice in section [{error.section}]"
     if isinstance(error, configparser.ParsingError):
         line, text = error.errors[0]
-        shown = text.strip("'\"").removesuffix("\\n")[:60]  # it is the line as Python writes it
+        shown = text.strip().strip("'\"").removesuffix("\\n")[:60]  # before Python 3.13 it is the line as Python writes it
         return line, f"neither a section header nor `option = value`: {shown!r}"
     return 0, " ".join(str(error).split())
 

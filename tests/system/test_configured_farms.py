@@ -101,6 +101,7 @@ def test_every_example_of_the_documentation_loads(handler: str, site: Site, envi
     assert ("--nprocs='64'" in check.stdout) == (handler == "validMP")
 
 
+@pytest.mark.usefixtures("rsync")
 def test_a_transform_in_a_container_runs_on_all_files(site: Site, environ: dict[str, str]) -> None:
     ini = DOCUMENTED.replace("source ${ATLAS_LOCAL_ROOT_BASE}/user/atlasLocalSetup.sh", "true").replace(
         "source ${AtlasSetup}/scripts/asetup.sh Athena,22.2,latest", "true"
@@ -121,6 +122,7 @@ def test_a_transform_in_a_container_runs_on_all_files(site: Site, environ: dict[
     assert "its tasklist handler makes the tasks itself" in refused.stderr
 
 
+@pytest.mark.usefixtures("rsync")
 def test_a_pytaskfarmer_with_the_same_definition_can_work_beside_ours(
     site: Site, environ: dict[str, str], pytaskfarmer: Path
 ) -> None:
