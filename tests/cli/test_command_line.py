@@ -43,7 +43,9 @@ def test_an_unknown_option_of_a_command_names_the_nearest_one(site: Site) -> Non
 def test_two_tasklists_are_refused_in_one_line(site: Site) -> None:
     process = site.farm("one", "two")
     process.succeed(30, code=2)
-    assert process.stderr.splitlines()[0] == "taskfarmer-mpi: two: one tasklist at a time, and one is given"
+    advice = "start a farm for each, or make one list of them"
+    first = process.stderr.splitlines()[0]
+    assert first == f"taskfarmer-mpi: two: one tasklist at a time, and one is given: {advice}"
 
 
 # -- before a command begins ------------------------------------------------------------------------
