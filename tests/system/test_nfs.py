@@ -27,6 +27,7 @@ LANES = (
         Play("cut-with-lock", call="ftruncate", nth=4, file="toprocess", cut=0.4 * LEASE),
     ),
     (
+        Play("cut-while-tasks-run"),
         Play("stale-names"),
         Play("ranks-on-two-nodes"),
         Play("restart-server"),
