@@ -30,6 +30,9 @@ COMMANDS = {
     "trace": "make the trace that Perfetto opens",
     "view": "show the trace in Perfetto",
     "export": "write tables: GNU parallel's joblog, CSV, SQLite",
+    "show": "show all that is known of a task",
+    "log": "print the log of a task",
+    "wait": "wait until the list is done",
     "check": "show what would be done: a dry run",
     "doctor": "find out what may keep a farm from working here: a page for a support ticket",
     "script": "print a batch script for Slurm",
@@ -40,6 +43,8 @@ COMMANDS = {
     "stop": "stop all farmers",
 }
 """What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
+INQUIRIES = ("show", "log", "wait")
+"""Those that are modules of `taskfarmer_mpi.cli.inquiries`."""
 CHANGING = ("add", "retry", "reclaim", "stop")
 """Those whose purpose is not what they print."""
 OBEYING = (*CHANGING, "check")
@@ -51,13 +56,13 @@ def run(argv: Sequence[str]) -> int:
     name = argv[0] if argv else ""
     if name not in COMMANDS:
         _show_general(argv)
-    module = importlib.import_module(f"taskfarmer_mpi.cli.commands.{name}")
+    module = importlib.import_module(f"taskfarmer_mpi.cli.{'inquiries' if name in INQUIRIES else 'commands'}.{name}")
     arguments = _parse(name, module, argv[1:])
     if name in CHANGING:
         bear_with_stdout()
     try:
         check_directory()
-        if sys.stdout is None and name not in CHANGING:
+        if sys.stdout is None and name not in (*CHANGING, "wait"):
             raise OSError("stdout is closed")
         _check_owner(name, arguments)
         code = int(module.run(arguments))

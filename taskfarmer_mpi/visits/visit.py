@@ -18,7 +18,6 @@ from taskfarmer_mpi.errors import FencedError
 from taskfarmer_mpi.history.attempts import encode_attempts
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.visits.halt_watch import HaltWatch
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
@@ -59,7 +58,11 @@ class Visitor:
         self._life = life
         self._recorded: Recorded | None = None
         self._is_first = True
-        self._halt = HaltWatch(farm)
+        self._halt: HaltWatch | None = None
+        if farm.rules.halt is not None:
+            from taskfarmer_mpi.visits.halt_watch import HaltWatch
+
+            self._halt = HaltWatch(farm)
 
     def visit(self, tasks: TasksInHand, count: Callable[[int], int]) -> Visit:
         """Record outcomes, give tasks back and take others.
@@ -90,7 +93,7 @@ class Visitor:
             self._record(tasks)
         if back:
             self._give_back(tasks)
-        halt = self._halt.look()
+        halt = self._halt.look() if self._halt is not None else ""
         taken, is_empty = self._take(count if not halt else _none)
         tasks.queue += taken
         if (recorded or back) and not taken:

@@ -1,0 +1,44 @@
+"""Wait until the list is done, whoever works on it.
+
+Exit code 0: all tasks finished; 1: some failed; 75: the time is over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from taskfarmer_mpi.cli.arguments import add_workdir, seconds
+
+EXIT_LEFT = 75
+_PAUSES = (0.2, 5.0)
+"""Shortest and longest pause between two looks [s]; at least ten times what a look takes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_workdir(parser)
+    parser.add_argument("--any-failed", action="store_true", help="end with exit code 1 as soon as a task has failed")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="how long to wait [s] (default: for ever)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look until there is nothing to wait for."""
+    from taskfarmer_mpi.status.observer import Observer
+    from taskfarmer_mpi.workdir.files import Workdir
+
+    observer = Observer(Workdir.existing(arguments.workdir))
+    end = float("inf") if arguments.timeout is None else time.monotonic() + arguments.timeout
+    pause = _PAUSES[0]
+    while True:
+        began = time.monotonic()
+        counts = observer.look(0).tasks
+        if counts.failed and (arguments.any_failed or counts.finished + counts.failed == counts.total):
+            return 1
+        if counts.finished == counts.total:
+            return 0
+        now = time.monotonic()
+        if now >= end:
+            return EXIT_LEFT
+        pause = min(1.5 * pause, _PAUSES[1])
+        time.sleep(max(0.0, min(max(pause, 10 * (now - began)), end - now)))
