@@ -29,14 +29,14 @@ def check_owner(workdir: Workdir, *, is_shared: bool) -> None:
     Raises
     ------
     UserError
-        If it belongs to another user, or everybody can write to it.
+        If it belongs to another user who has not shared it with a group of this user's, or everybody can write to it.
     """
     try:
         status = workdir.path.stat()
     except OSError:
         return
     reason = "they can have commands run as you; --shared works there nevertheless"
-    if not is_shared and not _is_own(status.st_uid):
+    if not is_shared and not _is_own(status.st_uid) and not _is_of_own_group(status, workdir.path):
         raise UserError(f"{workdir.path}: belongs to user {user_name(status.st_uid)}: {reason}")
     if not is_shared and status.st_mode & stat.S_IWOTH:
         mend = f"chmod o-w {shlex.quote(str(workdir.path))}"
@@ -76,6 +76,12 @@ def _check_lock_file(path: Path, workdir: Workdir) -> None:
 
 def _is_own(owner: int) -> bool:
     return owner in (0, os.geteuid(), _NOBODY)
+
+
+def _is_of_own_group(status: os.stat_result, path: Path) -> bool:
+    """Whether its owner shares a directory with a group of this user's, in a place where not just anybody can make one."""
+    is_in_group = status.st_gid in (os.getegid(), *os.getgroups())
+    return is_in_group and bool(status.st_mode & stat.S_IWGRP) and not path.parent.stat().st_mode & stat.S_IWOTH
 
 
 def _has_part(status: os.stat_result, workdir: Path) -> bool:

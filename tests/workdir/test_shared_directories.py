@@ -12,6 +12,7 @@ from conftest import skip_or_fail
 from helpers import Site, settled
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.upkeep.ownership import check_owner
 from taskfarmer_mpi.workdir.files import Workdir, share
 
 ANOTHER = 54321
@@ -68,15 +69,16 @@ def test_another_user_goes_on_where_one_with_a_narrow_umask_has_begun(site: Site
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         skip_or_fail("setpriv is not installed")
-    site.path.chmod(0o777)
+    os.chown(site.path, -1, ANOTHER)
+    site.path.chmod(0o775)
     workdir = _group_directory(site.path / "tasks_workdir")
     (site.path / "tasks").write_text("true\nfalse\n")
     site.farm("tasks", "-n", "2").succeed(60, code=1)
     for path in (workdir, *workdir.rglob("*")):
         os.chown(path, ANOTHER, ANOTHER)  # now the first user is another one, of the same group
     other = f"{setpriv} --groups={ANOTHER} --bounding-set=-dac_override,-dac_read_search,-fowner --"
-    site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "retry", "--shared", workdir, prefix=other).succeed(60)
-    site.farm("tasks", "--shared", "--mpi", "off", prefix=other).succeed(60, code=1)
+    site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "retry", workdir, prefix=other).succeed(60)
+    site.farm("tasks", "--mpi", "off", prefix=other).succeed(60, code=1)
     lists = settled(workdir, ["true", "false"])
     assert (list(lists.finished), list(lists.failed)) == ([0], [1])
 
@@ -105,3 +107,18 @@ def test_who_is_not_of_the_group_gives_no_rights_away(tmp_path: Path, monkeypatc
     share(fd, folder)
     assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o600
     os.close(fd)
+
+
+def test_a_group_directory_where_everybody_can_make_one_is_refused(tmp_path: Path) -> None:
+    _needs_root()
+    workdir = _group_directory(tmp_path / "work")
+    os.chown(workdir, ANOTHER, os.getegid())
+    workdir.chmod(0o2775)
+    check_owner(Workdir(workdir), is_shared=False)
+    tmp_path.chmod(0o1777)
+    with pytest.raises(UserError, match="belongs to user 54321"):
+        check_owner(Workdir(workdir), is_shared=False)
+    tmp_path.chmod(0o700)
+    os.chown(workdir, -1, ANOTHER)
+    with pytest.raises(UserError, match="belongs to user 54321"):
+        check_owner(Workdir(workdir), is_shared=False)
