@@ -1,4 +1,4 @@
-"""Before, after and repair: a work directory is made, checked, added to, recovered, counted and retried.
+"""Before and after: a work directory is made, checked, added to, recovered, counted and retried.
 
 Words: **recovery** settles what dead farmers left; the **census** counts where every task is; a task **in nobody's
 hands** is in no list and no journal.

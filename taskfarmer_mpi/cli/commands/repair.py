@@ -13,8 +13,8 @@ import os
 
 from taskfarmer_mpi.cli.arguments import add_workdir
 from taskfarmer_mpi.common.wording import count_of
+from taskfarmer_mpi.repair.mending import find_damage, mend
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
-from taskfarmer_mpi.upkeep.repair import find_damage, mend
 from taskfarmer_mpi.workdir.files import Workdir
 
 

@@ -11,8 +11,8 @@ from fakes import Hand, ids_in, make_farm
 from helpers import Site, Witness, contents, settled
 
 from taskfarmer_mpi.errors import FarmError, UserError
+from taskfarmer_mpi.repair.mending import find_damage, mend
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.upkeep.repair import find_damage, mend
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal import append_record, close_journal

@@ -8,7 +8,7 @@ from pathlib import Path
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.history.last_places import read_last_places
 from taskfarmer_mpi.history.plain_signs import has_plain_signs
-from taskfarmer_mpi.upkeep.damage import Damage
+from taskfarmer_mpi.repair.damage import Damage
 from taskfarmer_mpi.upkeep.lock_choice import living_farmers
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import open_file, read_file, replace_file, share, write_all
