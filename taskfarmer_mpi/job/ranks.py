@@ -65,6 +65,15 @@ class Ranks:
         """Whether a rank was without its life lock when it was last looked at."""
         return rank in self._suspected
 
+    def wait_for_departures(self, patience: float) -> bool:
+        """Wait for the other ranks to leave, a time [s] at most; return whether they have."""
+        deadline = self._clock() + patience
+        while any(map(self.holds_life, self.others)):
+            if self._clock() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     def is_last(self) -> bool:
         """Whether no other rank lives; to be asked once this one's own life lock is gone."""
         os.close(os.open(self.life_paths[self.rank].parent, os.O_RDONLY | os.O_DIRECTORY))  # NFS forgets what it knew

@@ -141,14 +141,13 @@ class Watch:
         self._pause = 0.05
         self._is_over = sheet.end() is not None
         self._proven = self._answered = sheet.proven()
-        self._woke = -WAKING
         self._woken_after = -1.0
         self._refusals = 0
         self._is_on = True
         self._nudge = _thread.allocate_lock()
         self._nudge.acquire()
         find_processes(owner)  # so that all that it needs is in memory
-        self._looked = now()
+        self._looked = self._woke = now()  # it may have been stopped before it came here
         _thread.start_new_thread(self._prove, ())
 
     def end(self) -> None:

@@ -29,6 +29,8 @@ log = Log(__name__)
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_LEFT = 0, 1, 2, 75
 """All finished; some failed; a user's mistake; work is left, run it again."""
 
+DEPARTURES = 2.0
+"""How long the leader, who leaves last, waits for the other ranks to leave [s]."""
 QUICK_MERGE = 16 * 1024 * 1024
 """Journals up to this size [bytes] are merged also when the farm was told to stop and has little time."""
 
@@ -65,6 +67,7 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
         return Ending(EXIT_LEFT, [])
     code = _exit_code(census, farmer, coordinator)
     coordinator.spread("end", code)
+    coordinator.ranks.wait_for_departures(DEPARTURES)
     leave(farmer, farm)  # before it looks who else is at work: of those that end together, one at least sees nobody
     try:
         return Ending(code, _summary(farm, farmer, coordinator, census, patience, born))

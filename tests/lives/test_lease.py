@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -75,9 +76,12 @@ def test_a_server_that_is_full_knows_the_lock_all_the_same(
 class Scene:
     """A guardian's watch with a clock and proofs of its own, and a process of the farmer's task 5."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, *, late: float = 0.0, answers: bool = True
+    ) -> None:
+        """Have a farmer with a lease [s], whose guardian begins some time later [s]."""
         self.clock = Clock()
-        self.answers = True
+        self.answers = answers
         self.error: OSError | None = None
         self.asked = 0
         self._end = threading.Event()
@@ -89,6 +93,7 @@ class Scene:
         monkeypatch.setattr(lease, "now", self.clock)
         monkeypatch.setattr(lease, "prove", self._prove)
         self.seconds = seconds
+        self.clock.now += late
         self.watch = Watch(owner, self.lock.fd, self.sheet, seconds)
 
     def _prove(self, _lock: int) -> None:
@@ -175,6 +180,24 @@ def test_a_guardian_that_did_not_run_judges_if_there_is_no_answer(scene: Scene) 
     assert scene.sheet.end() == SILENCE
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_guardian_that_begins_late_asks_before_it_judges(
+    answers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, monkeypatch, 60.0, late=500, answers=answers)
+    try:
+        scene.watch.look()
+        assert scene.sheet.end() is None
+        wait_for(lambda: scene.asked, deadline=10, what="the first proof")
+        wait_for(
+            lambda: scene.watch.look() and (scene.sheet.proven() == scene.clock.now or not answers), deadline=10, what="it"
+        )
+        scene.pass_time(1)
+        assert scene.sheet.end() == (None if answers else SILENCE)
+    finally:
+        scene.close()
+
+
 def test_a_guardian_that_hardly_runs_does_not_put_its_judgement_off_for_ever(scene: Scene) -> None:
     scene.answers = False
     for _ in range(20):
@@ -206,6 +229,13 @@ def guardian_of(farmer: Process) -> int:
         what="the guardian",
     )
     return int(pids[0])
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Make a folder for lock files that answers at once, however busy the disk is."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 def stop_for(seconds: float, *processes: int) -> None:
@@ -242,9 +272,10 @@ def test_a_farmer_without_proofs_loses_its_tasks_and_others_run_them(
 
 
 @pytest.mark.parametrize("who", ["farmer", "all"])
-def test_what_was_stopped_for_longer_than_a_lease_goes_on(who: str, site: Site, witness: Witness) -> None:
+def test_what_was_stopped_for_longer_than_a_lease_goes_on(who: str, site: Site, witness: Witness, memory: Path) -> None:
     """The guardian proves the lock for a farmer that is stopped, and asks anew when it was stopped itself."""
-    farmer = site.farm("-n", "2", "--lease", "5", site.tasklist(witness.tasks(8, 1.5)))
+    environ = site.environ(SCRATCH=str(memory))
+    farmer = site.farm("-n", "2", "--lease", "5", site.tasklist(witness.tasks(8, 1.5)), environ=environ)
     guardian = guardian_of(farmer)
     wait_for(lambda: len(witness.runs()) >= 2, deadline=20, what="tasks run")
     stop_for(7.0, *([farmer.pid] if who == "farmer" else [guardian, *processes_with(farmer.launch)]))
