@@ -31,7 +31,7 @@ NAMELESS = "setpriv --reuid 4242 --regid 4242 --clear-groups --inh-caps +dac_rea
 MARK = "TEST_FARM_MARK"
 """Variable by which the processes of one test are found, also those that left their session."""
 
-_FOREIGN = ("SCRATCH", "TMP", "TMPDIR", "TEMP")
+_FOREIGN = ("SCRATCH", "TMP", "TMPDIR", "TEMP", "PYTHON")
 _KEPT_PREFIX = "OMPI_ALLOW_RUN_AS_ROOT"
 _FOREIGN_PREFIXES = ("PMI", "OMPI_", "HYD", "MPI", "SLURM", "TASKFARMER", "PYTEST", "PROC_NUMBER")
 
