@@ -82,7 +82,7 @@ def signal_of(returncode: int | None) -> int:
     if returncode is None:
         return 0
     number = -returncode if returncode < 0 else returncode - 128
-    return number if number in signal.valid_signals() else 0
+    return number if number > 0 and number in signal.valid_signals() else 0  # it builds a set: not for each task
 
 
 def describe_cause(returncode: int | None, log: bytes = b"", cause: Cause | None = None, peak: int = 0) -> str:
