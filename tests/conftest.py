@@ -45,22 +45,24 @@ def pytaskfarmer() -> Path:
     return Path(str(script))
 
 
+def find_tool(name: str, title: str | None = None) -> str:
+    """Return the path of a program that a test needs; without it the test is skipped, or fails in CI."""
+    path = shutil.which(name)
+    if path is None:
+        skip_or_fail(f"{title or name} is not installed")
+    return str(path)
+
+
 @pytest.fixture
 def strace() -> str:
     """Return the path of strace."""
-    path = shutil.which("strace")
-    if path is None:
-        skip_or_fail("strace is not installed")
-    return str(path)
+    return find_tool("strace")
 
 
 @pytest.fixture
 def rsync() -> str:
     """Return the path of rsync, by which handlers collect output."""
-    path = shutil.which("rsync")
-    if path is None:
-        skip_or_fail("rsync is not installed")
-    return str(path)
+    return find_tool("rsync")
 
 
 @pytest.fixture

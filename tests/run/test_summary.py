@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fakes import Hand, make_farm
@@ -15,6 +16,7 @@ from helpers import Site, Witness, is_alive, settled, wait_for
 from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.history.failed_runs import FailureGroup, group_failures, read_failed_runs
 from taskfarmer_mpi.report.contents import make_report
+from taskfarmer_mpi.run import ending
 from taskfarmer_mpi.run.ending import offered_time
 from taskfarmer_mpi.run.summary import TraceState, Work, say_resumed, summarize
 from taskfarmer_mpi.upkeep.census import Census
@@ -233,3 +235,31 @@ def test_a_rank_that_left_before_the_end_offered_its_slots_only_until_then(tmp_p
         path.write_bytes(data if left is None else data + encode_record("leave", left, {}))
     offered = offered_time(farm, ["lock.f-stays", "x_lock.f-left"])
     assert offered == pytest.approx(4 * 100 + 4 * 10, abs=20)
+
+
+def test_the_leader_leaves_after_its_ranks_and_looks_for_others_when_it_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two jobs that end together could each see the other at work, and none would write the trace."""
+    farm = make_farm(tmp_path, ["true"])
+    steps: list[str] = []
+    farmer = SimpleNamespace(
+        trouble=None,
+        stop_reason=None,
+        drain_reason=None,
+        journal=Hand(farm, "own").journal,
+        leave=lambda: steps.append("leave"),
+    )
+    ranks = SimpleNamespace(life_paths={}, wait_for_departures=lambda _patience: steps.append("ranks are gone"))
+    recovery = SimpleNamespace(waiting=[], unknown=0)
+    coordinator = SimpleNamespace(ranks=ranks, recovery=recovery, spread=lambda kind, _content: steps.append(kind))
+
+    def look(_farm: object, _own: object) -> bool:
+        steps.append("look for others")
+        return True
+
+    monkeypatch.setattr(ending, "is_anyone_at_work", look)
+    monkeypatch.setattr(ending, "summarize", lambda **_: [])
+    monkeypatch.setattr(ending, "_work", lambda *_: None)
+    ending.end_job(farm, farmer, coordinator, 5.0, 0.0)  # type: ignore[arg-type]
+    assert steps == ["end", "ranks are gone", "leave", "look for others"]

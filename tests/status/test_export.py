@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import skip_or_fail
+from conftest import find_tool
 from fakes import Hand, make_farm
 from helpers import ROOT, Site
 
@@ -26,10 +25,7 @@ CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
 @pytest.fixture
 def parallel() -> str:
     """Return the path of GNU parallel."""
-    path = shutil.which("parallel")
-    if path is None:
-        skip_or_fail("GNU parallel is not installed")
-    return str(path)
+    return find_tool("parallel", "GNU parallel")
 
 
 def rows_of(workdir: Workdir) -> list[Row]:
