@@ -52,6 +52,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def task_id(text: str) -> int:
+    """Parse the ID of a task."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the ID of a task, like 7")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """Parse a time [s], 0 or more."""
     value = _number(text)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import Site, wait_for
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
@@ -26,6 +27,20 @@ def test_a_task_is_shown_with_all_of_its_attempts_and_logs(site: Site) -> None:
     for command in (("show", str(workdir), "2"), ("log", str(workdir), "0", "--attempt", "7"), ("log", str(workdir), "9")):
         refused = subprocess.run([*CTL, *command], capture_output=True, text=True, check=False)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "log"])
+def test_a_task_beyond_the_first_million_can_be_asked_for(command: str, site: Site) -> None:
+    tasks = site.tasklist(["true"] * 1_000_001)
+    site.farm("--mpi", "off", "--timeout", "0.1", tasks).succeed(60, code=75)
+    asked = subprocess.run([*CTL, command, f"{tasks}_workdir", "1000000"], capture_output=True, text=True, check=False)
+    if command == "show":
+        assert asked.stdout.startswith("task 1000000: ")
+    else:
+        assert "log_1000000" in asked.stderr
+    refused = subprocess.run([*CTL, command, f"{tasks}_workdir", "x7"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "'x7' is not the ID of a task" in refused.stderr
 
 
 def test_a_log_is_followed_to_its_end_and_waiting_tells_how_the_list_ended(site: Site) -> None:

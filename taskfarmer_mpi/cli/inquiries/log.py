@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from taskfarmer_mpi.cli.arguments import add_workdir, count
+from taskfarmer_mpi.cli.arguments import add_workdir, count, task_id
 
 _LOOK = 0.2
 """How often it is looked for more [s]."""
@@ -20,7 +20,7 @@ _STATE = 1.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
-    parser.add_argument("id", type=count, metavar="ID", help="the task")
+    parser.add_argument("id", type=task_id, metavar="ID", help="the task")
     parser.add_argument("--attempt", type=count, metavar="N", help="the log of an earlier one: logs/log_ID.N")
     parser.add_argument("-f", "--follow", action="store_true", help="go on printing until the task has ended")
 

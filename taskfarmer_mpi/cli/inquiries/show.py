@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from taskfarmer_mpi.cli.arguments import add_workdir, count
+from taskfarmer_mpi.cli.arguments import add_workdir, task_id
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
-    parser.add_argument("id", type=count, metavar="ID", help="the task")
+    parser.add_argument("id", type=task_id, metavar="ID", help="the task")
 
 
 def run(arguments: argparse.Namespace) -> int:
