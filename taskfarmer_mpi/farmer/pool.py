@@ -19,6 +19,7 @@ from taskfarmer_mpi.farmer.guard import Guard
 from taskfarmer_mpi.farmer.process_start import ProcessStart, is_about_command, write_reason
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import Owner, kill_processes
+from taskfarmer_mpi.machine.own_memory import own_peak_memory
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir
@@ -124,7 +125,7 @@ class Pool:
                 if int(name) > 2:
                     with suppress(OSError):
                         os.set_inheritable(int(name), False)
-        self._own_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._own_rss = own_peak_memory()
 
     def start(self, task: Task, launch: Launch) -> Run | None:
         """Start a task in the next free slot.

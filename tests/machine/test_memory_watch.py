@@ -117,3 +117,12 @@ def test_a_kill_without_a_cause_is_perhaps_one_for_memory_and_the_peak_is_said(s
     for page in (farm.stdout, _status(site), _report(site)):
         assert "killed by SIGKILL (out of memory? peak 1" in page
         assert " MiB)" in page
+
+
+def test_the_memory_of_who_started_a_farm_hides_no_peak(site: Site) -> None:
+    """The kernel hands the peak of a process on to the program that it starts: a notebook's, for one."""
+    site.tasklist([f"exec {sys.executable} -c 'import os; x = bytearray(b\"x\") * (150 << 20); os.kill(os.getpid(), 9)'"])
+    big = "import subprocess, sys; x = bytearray(b'x') * (400 << 20); sys.exit(subprocess.call(sys.argv[1:]))"
+    farm = site.start(sys.executable, "-c", big, sys.executable, "-m", "taskfarmer_mpi", "-n", "1", "tasks")
+    farm.succeed(60, code=1)
+    assert "killed by SIGKILL (out of memory? peak 1" in farm.stdout
