@@ -80,7 +80,7 @@ def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -
 
 def read_options(arguments: argparse.Namespace) -> Options:
     """Return what the user typed."""
-    from taskfarmer_mpi.cli.options import read_rule_options
+    from taskfarmer_mpi.cli.rules import read_rule_options
     from taskfarmer_mpi.progress.display import choose_display
     from taskfarmer_mpi.run.start import Options
     from taskfarmer_mpi.upkeep.plan import Request

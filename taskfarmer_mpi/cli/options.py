@@ -10,6 +10,7 @@ from pathlib import Path
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.cli.arguments import add_shared, lease, seconds
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser
+from taskfarmer_mpi.cli.rules import add_rules
 from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
 
 DEFAULT_LOCK_TIMEOUT = 600.0
@@ -41,7 +42,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_work(parser)
     _add_limits(parser)
-    _add_rules(parser)
+    add_rules(parser)
     _add_messages(parser)
     return parser
 
@@ -172,65 +173,6 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
     )
-
-
-_RULES = (
-    (
-        "task-timeout",
-        "SECONDS|N%",
-        (
-            "end a task that lasts longer [s], or than N% of the median of those that its farmer finished (10 or more);"
-            " 0: never. --timeout is the whole job's (default: never)"
-        ),
-    ),
-    ("task-signal", "NAME", "what such a task gets first (default: TERM)"),
-    ("task-grace", "SECONDS", "how long it has then, before all of its processes are killed [s] (default: 10)"),
-    (
-        "stop-signal",
-        "NAME",
-        "what running tasks get at a stop, so that they can save their state; off: they are killed at once (default: off)",
-    ),
-    (
-        "stop-grace",
-        "SECONDS",
-        "how long they have then [s]; a stop for the end of the job comes that much earlier (default: 10)",
-    ),
-    ("retries", "N", "how often a task that failed is tried again, by any farmer (default: 0)"),
-    (
-        "retry-on",
-        "LIST",
-        (
-            "after which failures: exit codes, signals and causes (exit-code, signal, time-limit, out-of-memory,"
-            " could-not-be-started), with commas between them (default: all)"
-        ),
-    ),
-    ("retry-delay", "SECONDS", "pause before the second attempt [s]; it doubles with each further one (default: 0)"),
-    ("crash-limit", "N", "a task during which N farmers died has failed; 0: it is tried for ever (default: 0)"),
-    (
-        "halt",
-        "HOW,WHAT=N|N%",
-        (
-            "stop all farmers once so many of all tasks ended so: soon,fail=3 (running tasks may end), now,fail=10%,"
-            " now,success=1; later runs are refused until --halt never or another limit is given (default: never)"
-        ),
-    ),
-)
-"""The rules of a work directory, which keeps them as they were typed: name, value, help."""
-
-
-def _add_rules(parser: argparse.ArgumentParser) -> None:
-    """Add the options; their values are read by `policies`."""
-    group = parser.add_argument_group(
-        "tasks that last too long, fail, or take their farmers along (kept in the work directory)"
-    )
-    for name, metavar, text in _RULES:
-        group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))
-
-
-def read_rule_options(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the rules that were given."""
-    given = {name: getattr(arguments, f"rule {name}") for name, _, _ in _RULES}
-    return {name: text for name, text in given.items() if text is not None}
 
 
 def _slots(text: str) -> int:

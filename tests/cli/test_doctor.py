@@ -11,9 +11,9 @@ import pytest
 from helpers import MPIEXEC, NAMELESS, Process, Site
 
 import taskfarmer_mpi
-from taskfarmer_mpi.cli import node_facts
-from taskfarmer_mpi.cli.installation import find_launch, find_mpi, find_time
-from taskfarmer_mpi.cli.node_facts import RankFacts, describe_hosts, find_differences, find_places
+from taskfarmer_mpi.cli.diagnosis import node_facts
+from taskfarmer_mpi.cli.diagnosis.installation import find_launch, find_mpi, find_time
+from taskfarmer_mpi.cli.diagnosis.node_facts import RankFacts, describe_hosts, find_differences, find_places
 from taskfarmer_mpi.common.filesystems import Mount
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.machine.cpus import Cpus

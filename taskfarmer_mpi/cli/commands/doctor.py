@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from taskfarmer_mpi.cli.installation import Finding, find_launch, find_mpi, find_time, find_versions
-from taskfarmer_mpi.cli.node_facts import (
+from taskfarmer_mpi.cli.diagnosis.installation import Finding, find_launch, find_mpi, find_time, find_versions
+from taskfarmer_mpi.cli.diagnosis.node_facts import (
     RankFacts,
     describe_hosts,
     describe_silence,

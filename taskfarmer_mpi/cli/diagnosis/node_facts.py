@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from taskfarmer_mpi.cli.installation import Finding
+from taskfarmer_mpi.cli.diagnosis.installation import Finding
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.lives.life_locks import LifeLock
