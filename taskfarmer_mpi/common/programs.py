@@ -5,8 +5,14 @@ from __future__ import annotations
 from _thread import allocate_lock
 from collections.abc import Callable, Mapping
 
+from taskfarmer_mpi.common.log import Log
+
+log = Log(__name__)
+
 ANSWER_LIMIT = 10.0
 """How long to wait for an answer [s]."""
+_PATIENCE = 2.0
+"""How long to wait before it is said what for [s]."""
 _NOWHERE = "/proc"
 """A working directory in which nothing can be left: scontrol writes two files when it changes a job, and can do without."""
 
@@ -52,23 +58,38 @@ def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
     import subprocess
 
     try:
-        with _asking:
-            answer = subprocess.run(
+        with (
+            _asking,
+            subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=ANSWER_LIMIT,
-                check=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
                 cwd=_NOWHERE,
                 env=environ,
-            )
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
-        raise AskError(f"{command[0]}: {said[-1]}") from error
-    except subprocess.TimeoutExpired as error:
-        raise AskError(f"{command[0]}: no answer within {ANSWER_LIMIT:.0f} s") from error
+            ) as program,
+        ):
+            answer, complaint = _wait_for(program.communicate, program.kill, command[0])
     except OSError as error:
         raise AskError(f"{command[0]}: {error.strerror}") from error
-    return answer.stdout
+    if program.returncode:
+        said = complaint.strip().splitlines() or [f"exit code {program.returncode}"]
+        raise AskError(f"{command[0]}: {said[-1]}")
+    return answer
+
+
+def _wait_for(communicate: Callable[..., tuple[str, str]], kill: Callable[[], None], name: str) -> tuple[str, str]:
+    """Return what a program writes to standard output and error, and say so if that takes long."""
+    import subprocess
+
+    try:
+        return communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        log.warning("waits for an answer of %s, for %.0f s at most", name, ANSWER_LIMIT)
+    try:
+        return communicate(timeout=ANSWER_LIMIT - _PATIENCE)
+    except subprocess.TimeoutExpired:
+        kill()
+        raise AskError(f"{name}: no answer within {ANSWER_LIMIT:.0f} s") from None

@@ -79,7 +79,7 @@ class ProcessStart:
         try:
             fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
-            if not (isinstance(error, IsADirectoryError) or os.path.islink(path)):
+            if not _is_taken(path):
                 raise farm_error(f"{path}: cannot write the log", error) from error
             log.warning("%s: cannot write the log: %s", path, error.strerror)
             return None
@@ -134,6 +134,14 @@ class ProcessStart:
 def is_about_command(error: OSError) -> bool:
     """Whether the kernel refused this very program; with anything else the next task would meet the same."""
     return error.errno in _PROGRAM_ERRORS
+
+
+def _is_taken(path: str) -> bool:
+    """Whether something else than a file is at the place of a log: a directory, a link, a pipe."""
+    try:
+        return not stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def write_reason(log_fd: int, reason: str) -> None:

@@ -14,6 +14,7 @@ from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch
 from taskfarmer_mpi.upkeep.holders import Holders
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.locks import STOP_PATIENCE
 
 log = Log(__name__)
 
@@ -88,11 +89,15 @@ class LeaderDuties:
         return True
 
     def has_waited_enough(self) -> bool:
-        """Whether tasks of farmers that are or may be dead were waited for as long as for a lock; say so now and then."""
+        """Whether tasks of farmers that are or may be dead were waited for as long as for a lock; say so now and then.
+
+        A leader that gave up waits for a moment only: no rank is left that could run them, and the next run recovers.
+        """
         now = self._clock()
+        patience = self._patience if self._farmer.trouble is None else min(self._patience, STOP_PATIENCE)
         if self._waiting_since is None:
             self._waiting_since, self._next_report = now, now + WAIT_REPORT
-        is_over = now - self._waiting_since > self._patience
+        is_over = now - self._waiting_since > patience
         if is_over or now >= self._next_report:
             self._next_report = now + 2 * (now - self._waiting_since)
             for line in self.recovery.waiting:

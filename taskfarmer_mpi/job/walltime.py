@@ -38,7 +38,10 @@ def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None)
         return None
     try:
         end = ask_end(job, ask or ask_squeue)
-    except AskError:
+    except AskError as error:
+        if known is None:
+            lack = "nothing stops in time for it but --timeout or a signal"
+            log.warning("the end of job %s is not known (%s): %s", job, error, lack)
         return None
     return end if time.time() < end < math.inf else None
 

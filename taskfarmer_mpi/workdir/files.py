@@ -122,12 +122,20 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def read_file(path: Path, offset: int = 0, size: int = -1) -> bytes | None:
-    """Return the content of `path` from `offset` on, at most `size` bytes, opened anew; None if there is no such file."""
+    """Return the content of `path` from `offset` on, at most `size` bytes, opened anew; None if there is no such file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or something else is there, as a directory or a pipe.
+    """
     try:
         fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     with open(fd, "rb") as file:
+        if not file.seekable():
+            raise OSError(errno.ESPIPE, "not a regular file", str(path))
         file.seek(offset)
         return file.read(size)
 

@@ -75,10 +75,13 @@ class WorkLock:
         UserError
             If the file system or the lock file does not allow locks, or farmers agreed on another file.
         """
-        for lock in self._locks:
+        for lock in tuple(self._locks):
             try:
                 is_taken = lock.try_acquire()
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and lock is not self._locks[0]:
+                    self._leave_out(lock)
+                    continue
                 self.release()
                 raise UserError(_lock_advice(lock.path, error)) from error
             if not is_taken:
@@ -93,6 +96,15 @@ class WorkLock:
             self.release()
             raise
         return True
+
+    def _leave_out(self, lock: LockFile) -> None:
+        """Do without the second lock file, whose directory was removed, as at the end of the job that it was made for."""
+        log.warning(
+            "%s: the directory is gone: from now on without this lock, which only PyTaskFarmers there take", lock.path
+        )
+        self._locks.remove(lock)
+        self.paths.remove(lock.path)
+        self._can_be_lost = None
 
     def _check_agreement(self) -> None:
         """Compare each time: others can agree on another lock file where they see no farmer, as before a farmer's birth."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import Site, accounted
 
+from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.job.walltime import job_end, parse_end
 
 LATER = int(time.time()) + 3600
@@ -31,6 +32,15 @@ def test_without_a_job_nobody_is_asked(environ: dict[str, str]) -> None:
     asked: list[str] = []
     assert job_end(environ, ask=lambda job: asked.append(job) or "") is None  # type: ignore[func-returns-value]
     assert asked == []
+
+
+def test_a_scheduler_that_does_not_answer_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    def ask(job: str) -> str:
+        raise AskError(f"squeue: {job}: Invalid job id specified")
+
+    assert job_end({"SLURM_JOB_ID": "7"}, ask=ask) is None
+    (record,) = caplog.records
+    assert "the end of job 7 is not known (squeue: 7: Invalid job id specified)" in record.getMessage()
 
 
 @pytest.mark.parametrize("text", ["", "N/A", "NONE", "Unknown", "slurm_load_jobs error"])

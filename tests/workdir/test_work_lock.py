@@ -6,8 +6,10 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -164,6 +166,64 @@ def test_a_link_in_place_of_a_lock_in_a_shared_directory_is_not_followed(
     assert witness.runs() == {}
 
 
+def test_a_second_lock_file_whose_directory_goes_is_done_without(site: Site, witness: Witness) -> None:
+    """The TMPDIR of a Slurm job is removed with the job, and a farmer of another job on that node goes on."""
+    tmp = site.path / "of-the-job"
+    tmp.mkdir()
+    tasks = witness.tasks(30, 0.1)
+    tasklist = site.tasklist(tasks)
+    farmer = site.farm("-n", "2", tasklist, environ=site.environ(TMPDIR=str(tmp)))
+    wait_for(lambda: len(witness.runs()) > 4, deadline=30, what="tasks run")
+    shutil.rmtree(tmp)
+    farmer.succeed(60)
+    assert farmer.stderr.count("_lock: the directory is gone: from now on without this lock") == 1
+    assert len(settled(site.path / "tasks_workdir", tasks).finished) == 30
+    witness.once_each(30)
+
+
+def test_a_first_lock_file_whose_directory_goes_ends_the_farmer(site: Site, witness: Witness) -> None:
+    scratch = site.path / "scratch"
+    scratch.mkdir()
+    tasks = witness.tasks(30, 0.1)
+    tasklist = site.tasklist(tasks)
+    environ = site.environ(SCRATCH=str(scratch))
+    farmer = site.farm("-n", "2", tasklist, environ=environ)
+    wait_for(lambda: len(witness.runs()) > 4, deadline=30, what="tasks run")
+    scratch.rename(site.path / "away")
+    farmer.succeed(60, code=75)
+    assert "_lock: cannot lock: No such file or directory" in farmer.stderr
+    (site.path / "away").rename(scratch)
+    site.farm("-n", "2", tasklist, environ=environ).succeed(60)
+    settled(site.path / "tasks_workdir", tasks)
+
+
+def _put_pipe(log: Path) -> None:
+    os.mkfifo(log)
+
+
+def _put_socket(log: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(os.path.relpath(log))
+
+
+@pytest.mark.parametrize("put", [_put_pipe, _put_socket, Path.mkdir], ids=["pipe", "socket", "directory"])
+def test_what_is_in_place_of_a_log_is_the_trouble_of_that_task_alone(
+    put: Callable[[Path], None], site: Site, witness: Witness
+) -> None:
+    tasks = witness.tasks(3, 0)
+    logs = site.path / "tasks_workdir" / "logs"
+    logs.mkdir(parents=True)
+    put(logs / "log_1")
+    farmer = site.farm("-n", "1", site.tasklist(tasks))
+    farmer.succeed(30, code=1)
+    assert f"{logs}/log_1: cannot write the log" in farmer.stderr
+    lists = settled(site.path / "tasks_workdir", tasks)
+    assert (sorted(lists.finished), lists.failed) == ([0, 2], [1])
+    asked = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "log", "tasks_workdir", "1")
+    asked.succeed(30, code=2)
+    assert f"{logs}/log_1: cannot read the log: " in asked.stderr
+
+
 def test_a_link_in_place_of_a_log_is_not_followed(site: Site, victim: Path, witness: Witness) -> None:
     tasks = witness.tasks(2, 0)
     logs = site.path / "tasks_workdir" / "logs"
@@ -287,6 +347,8 @@ def test_a_farmer_and_filelock_keep_each_other_out(tmp_path: Path) -> None:
 
 
 _COUNT = """\
+import shutil
+import socket
 import sys
 from pathlib import Path
 {prepare}

@@ -39,7 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     offset, next_look, has_ended = 0, 0.0, not arguments.follow
     is_there = False
     while True:
-        data = read_file(path, offset)
+        try:
+            data = read_file(path, offset)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the log: {error.strerror}") from error
         is_there = is_there or data is not None
         if data is None and not arguments.follow:
             raise UserError(f"{path}: no such log: the task was not run yet, or had no such attempt")
