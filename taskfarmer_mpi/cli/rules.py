@@ -47,6 +47,24 @@ RULES = (
 )
 """The rules of a work directory, which keeps them as they were typed: name, value, help."""
 
+RESOURCES = (
+    (
+        "gpus",
+        "auto|N|LIST",
+        (
+            "each slot has GPUs of its own: of all that the job was given (auto), of N of them, or of those named, with"
+            " commas; 0: all see all (default: 0)"
+        ),
+    ),
+    ("gpus-per-task", "X", "how many GPUs each slot has: 2, or 0.5 for two tasks on each (default: shared out evenly)"),
+    (
+        "memory-per-task",
+        "SIZE",
+        "have no more slots than the memory of the job or node is enough for, like 1500M or 4G; 0: any (default: 0)",
+    ),
+)
+"""Likewise, about what each slot has for itself; `--pin` has no value."""
+
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
     """Add the options; their values are read by `policies`."""
@@ -55,9 +73,21 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
     for name, metavar, text in RULES:
         group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))
+    group = parser.add_argument_group("what each slot has for itself (kept in the work directory)")
+    group.add_argument(
+        "--pin",
+        action="store_const",
+        const="on",
+        dest="rule pin",
+        help="each slot has cores of its own, with their hyperthreads; --proc is auto then, unless it is given",
+    )
+    group.add_argument("--no-pin", action="store_const", const="off", dest="rule pin", help="any CPU is anybody's (default)")
+    for name, metavar, text in RESOURCES:
+        group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text)
 
 
 def read_rule_options(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the rules that were given."""
-    given = {name: getattr(arguments, f"rule {name}") for name, _, _ in RULES}
+    names = ["pin", *(name for name, _, _ in (*RULES, *RESOURCES))]
+    given = {name: getattr(arguments, f"rule {name}") for name in names}
     return {name: text for name, text in given.items() if text is not None}

@@ -24,6 +24,10 @@ from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.workdir.files import Workdir
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.resources.portions import Portion
+
 NOT_FOUND = 127
 """Exit code of a task whose command is not there, as in a shell."""
 ENDED_IN_TIME = 124
@@ -69,6 +73,7 @@ class Pool:
         environ: Mapping[str, str],
         first_node_slot: int = 0,
         lease: float = 0.0,
+        portion: Portion | None = None,
     ) -> None:
         """Start the guardian; no task runs yet.
 
@@ -88,10 +93,12 @@ class Pool:
             The number of slot 0 among the slots of its node.
         lease
             After how long without an answer the file system gives the locks of a node away [s]; 0 if it never does.
+        portion
+            What each slot has for itself; None if nothing.
         """
         self._owner = Owner.here(farmer, str(task_lock.path), str(workdir.path))
         self._processes = ProcessStart(
-            task_lock=task_lock, workdir=workdir, environ=environ, first_node_slot=first_node_slot
+            task_lock=task_lock, workdir=workdir, environ=environ, first_node_slot=first_node_slot, portion=portion
         )
         self._free = list(range(slots))
         self.has_survivors = False

@@ -17,6 +17,11 @@ from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.resources.equipment import Equipment
+    from taskfarmer_mpi.resources.portions import Portion
+
 log = Log(__name__)
 
 ALL_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
@@ -44,7 +49,13 @@ class ProcessStart:
     """Starts the processes of one farmer's tasks."""
 
     def __init__(
-        self, *, task_lock: LifeLock, workdir: Workdir, environ: Mapping[str, str], first_node_slot: int = 0
+        self,
+        *,
+        task_lock: LifeLock,
+        workdir: Workdir,
+        environ: Mapping[str, str],
+        first_node_slot: int = 0,
+        portion: Portion | None = None,
     ) -> None:
         """Prepare what all tasks share.
 
@@ -58,8 +69,16 @@ class ProcessStart:
             What `task_environment` returned.
         first_node_slot
             The number of slot 0 among the slots of its node.
+        portion
+            What each slot has for itself; None if nothing.
         """
         self._task_lock = task_lock
+        self._equipment: Equipment | None = None
+        if portion is not None:
+            from taskfarmer_mpi.resources.equipment import Equipment
+
+            environ = portion.without_other_devices(environ)
+            self._equipment = Equipment(portion, environ)
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._first_node_slot = first_node_slot
         self._logs = workdir.logs
@@ -95,6 +114,12 @@ class ProcessStart:
         OSError, ValueError
             If the kernel does not take the command, nor that of `Launch.fallback`.
         """
+        if self._equipment is not None:
+            with self._equipment.at_work(slot):
+                return self._spawn_or_fall_back(task, slot, launch, log_fd)
+        return self._spawn_or_fall_back(task, slot, launch, log_fd)
+
+    def _spawn_or_fall_back(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
         try:
             return self._spawn(task, slot, launch, log_fd)
         except OSError as error:
@@ -107,6 +132,8 @@ class ProcessStart:
         environ[b"PROC_NUMBER"] = environ[b"TASKFARMER_TASK"] = b"%d" % task.id
         environ[b"TASKFARMER_SLOT"] = b"%d" % slot
         environ[b"TASKFARMER_NODE_SLOT"] = b"%d" % (self._first_node_slot + slot)
+        if self._equipment is not None:
+            environ = environ | self._equipment.variables(slot)
         if launch.environ:
             environ = environ | {os.fsencode(name): os.fsencode(value) for name, value in launch.environ.items()}
         with script_file(launch.script) as script_actions:

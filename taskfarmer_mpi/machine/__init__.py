@@ -1,6 +1,6 @@
-"""What the kernel of this node limits and counts for the process that asks: CPU time, CPUs, kills for lack of memory.
+"""What this node has, limits and counts for the process that asks: CPUs and cores, memory, kills for lack of it, GPUs.
 
 What always holds: nothing here changes anything, and what cannot be found out is no limit.
 
-Begin with `cgroups`.
+Begin with `cgroups`; `topology`, `memory` and `devices` say what there is.
 """

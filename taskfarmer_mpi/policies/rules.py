@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from taskfarmer_mpi.policies.resources import Resources
+
 GRACE = 10.0
 """How long a task that was asked to end has for it, unless the user says otherwise [s]."""
 _READERS: dict[str, Callable[[str, str], Any]] = {
@@ -37,7 +39,9 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "crash-limit": read_count,
     "halt": read_halt,
 }
-NAMES = tuple(_READERS)
+RESOURCES = ("pin", "gpus", "gpus-per-task", "memory-per-task", "memory-reserve")
+"""Those about what each slot is to have for itself."""
+NAMES = (*_READERS, *RESOURCES)
 """The rules; an option of each name sets it."""
 _NEEDED = {
     "task-signal": "task-timeout",
@@ -45,6 +49,7 @@ _NEEDED = {
     "stop-grace": "stop-signal",
     "retry-on": "retries",
     "retry-delay": "retries",
+    "gpus-per-task": "gpus",
 }
 
 
@@ -66,6 +71,8 @@ class Rules(Value):
     crash_limit: int = 0
     """How often farmers may die while a task runs before it has failed; 0 for any number."""
     halt: Halt | None = None
+    resources: Resources | None = None
+    """What each slot is to have; None if nothing is asked for."""
 
     @property
     def counts_attempts(self) -> bool:
@@ -88,6 +95,7 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
     """
     try:
         values: dict[str, Any] = {name: _READERS[name](name, text) for name, text in texts.items() if name in _READERS}
+        resources = _read_resources(texts)
     except OptionError as error:
         raise UserError(f"--{error}") from error
     asked = values.get("stop-signal")
@@ -102,7 +110,17 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         ),
         crash_limit=values.get("crash-limit", 0),
         halt=values.get("halt"),
+        resources=resources,
     )
+
+
+def _read_resources(texts: Mapping[str, str]) -> Resources | None:
+    if texts.keys().isdisjoint(RESOURCES):
+        return None
+    from taskfarmer_mpi.policies.resources import Resources, read_resources
+
+    wanted = read_resources(texts)
+    return wanted if wanted != Resources(devices_per_task=wanted.devices_per_task) else None
 
 
 def merge_rules(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -123,4 +141,6 @@ def merge_rules(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str
 
 
 def _is_on(name: str, text: str | None) -> bool:
+    if name == "gpus":
+        return text not in (None, "0")
     return text is not None and bool(_READERS[name](name, text))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 _LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
 _SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
 _LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
+_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE")
 _LAUNCHERS = {
     "HYDI_CONTROL_FD": "mpiexec of MPICH (Hydra)",
     "PRTE_LAUNCHED": "mpiexec of Open MPI",
@@ -45,6 +47,17 @@ def launched_rank(environ: Mapping[str, str]) -> int:
 def local_rank(environ: Mapping[str, str]) -> int:
     """Return the number of this process among those that the launcher started on this node; 0 if it says nothing."""
     return next((int(environ[name]) for name in _LOCAL_RANKS if environ.get(name, "").isdecimal()), 0)
+
+
+def local_size(environ: Mapping[str, str]) -> int:
+    """Return how many processes the launcher started on this node, by its own word or Slurm's; 1 if nobody says so."""
+    found = next((int(environ[name]) for name in _LOCAL_SIZES if environ.get(name, "").isdecimal()), 0)
+    if not found and "SLURM_STEP_ID" in environ:
+        groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+        sizes = [int(size) for size, nodes in groups for _ in range(int(nodes or 1))]
+        node = environ.get("SLURM_NODEID", "")
+        found = sizes[int(node)] if node.isdecimal() and int(node) < len(sizes) else 0
+    return found or 1
 
 
 def started_ranks(environ: Mapping[str, str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from taskfarmer_mpi.common.log import Log
-from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.machine.cpus import Cpus, cpus_of_nodes, find_cpus, narrow_nodes, share_out
 from taskfarmer_mpi.rendezvous.communicator import PATIENCE, Comm
@@ -23,6 +23,8 @@ from taskfarmer_mpi.workdir.locks import WorkLock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from taskfarmer_mpi.resources.portions import Portion
 
 log = Log(__name__)
 
@@ -51,6 +53,8 @@ class Orders(Value):
     """How many CPUs the ranks of each node may use together."""
     narrow: dict[str, int] = {}
     """The nodes whose only rank may use one CPU although the job has more there, and how many."""
+    portion: Portion | None = None
+    """What the rank that is told has for its slots, if something was dealt: then all shares are by that."""
 
     def slots_before(self, rank: int, slots: int | None) -> int:
         """Return how many slots the ranks before this one have on its node.
@@ -133,9 +137,9 @@ def lead_startup(
     lock: WorkLock,
     plan: object,
     limits: Limits,
-    *,
     job_end: float | None = None,
     make_ready: Callable[[dict[int, str]], None] = lambda _: None,
+    deal: Callable[[Orders, dict[int, Any]], dict[int, Portion]] | None = None,
 ) -> Orders:
     """Bring the other ranks to the start, as rank 0.
 
@@ -155,6 +159,8 @@ def lead_startup(
         When the batch job ends [s since the epoch].
     make_ready
         Makes what ranks need that have begun, given the farmer of each rank that came up.
+    deal
+        Deals what the nodes have, given the orders so far and the holdings of the other ranks; None if nothing is dealt.
 
     Raises
     ------
@@ -167,16 +173,29 @@ def lead_startup(
         log.warning("no word from %s of %d: the others go on without", _name(silent), comm.size)
     for rank in others:
         comm.send(rank, "plan", plan)
-    collect(comm, "ready", others, limits.patience())
+    holdings = collect(comm, "ready", others, limits.patience())
     _prove_exclusion(comm, lock, others, limits.lock)
+    orders = _make_orders(hellos, job_end)
+    portions = {} if deal is None else deal(orders, holdings)
+    make_ready(orders.farmers)
+    return _give_orders(comm, orders, portions)
+
+
+def _make_orders(hellos: Mapping[int, Hello], job_end: float | None) -> Orders:
+    """Return the orders for all ranks that came up."""
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
     places = {rank: (hellos[rank].host, hellos[rank].cpus) for rank in farmers}
-    orders = Orders(farmers, share_out(places), job_end, hosts, cpus_of_nodes(places), narrow_nodes(places))
-    make_ready(farmers)
-    for rank in others:
-        comm.send(rank, "go", orders)
-    return orders
+    return Orders(farmers, share_out(places), job_end, hosts, cpus_of_nodes(places), narrow_nodes(places))
+
+
+def _give_orders(comm: Comm, orders: Orders, portions: Mapping[int, Portion]) -> Orders:
+    """Let all other ranks begin; return the orders of rank 0."""
+    shares = orders.shares | {rank: len(portion.seats) for rank, portion in portions.items()}
+    told = {rank: replace(orders, shares=shares, portion=portions.get(rank)) for rank in orders.farmers}
+    for rank in told.keys() - {0}:
+        comm.send(rank, "go", told[rank])
+    return told[0]
 
 
 def _prove_exclusion(comm: Comm, lock: WorkLock, ranks: set[int], lock_patience: float) -> None:
@@ -199,19 +218,25 @@ def refuse(comm: Comm, error: UserError) -> None:
         comm.send(rank, "dismiss")
 
 
-def follow_startup(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], patience: Patience) -> tuple[Orders, float]:
-    """Come to the start as another rank than 0.
+def follow_startup(
+    comm: Comm,
+    own: Hello,
+    prepare: Callable[[Any], WorkLock],
+    patience: Patience,
+    holdings: Callable[[], object] = lambda: None,
+) -> tuple[Orders, float]:
+    """Come to the start as another rank than 0, by way of `comm`.
 
     Parameters
     ----------
-    comm
-        The way to the other ranks.
     own
         What to tell rank 0.
     prepare
         Makes this rank ready, given rank 0's plan, and returns its lock.
     patience
         How long to wait for a word of rank 0.
+    holdings
+        Says what this rank may use of what is dealt, once it is ready.
 
     Returns
     -------
@@ -236,7 +261,7 @@ def follow_startup(comm: Comm, own: Hello, prepare: Callable[[Any], WorkLock], p
                 lock = prepare(content)
             except (UserError, FarmError, OSError) as trouble:
                 error = str(trouble)
-            comm.send(0, "ready")
+            comm.send(0, "ready", holdings() if error is None else None)
         elif kind == "probe":
             from taskfarmer_mpi.rendezvous.lock_proof import probe_lock
 

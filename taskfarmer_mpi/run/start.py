@@ -10,7 +10,6 @@ from pathlib import Path
 from taskfarmer_mpi.common.filesystems import lease_of
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
-from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.farmer import Farmer
@@ -23,7 +22,7 @@ from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.launcher import local_rank
 from taskfarmer_mpi.rendezvous.startup import Orders
-from taskfarmer_mpi.run.summary import say_resumed
+from taskfarmer_mpi.run.summary import say_start
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.runners.shell import Runner
@@ -47,6 +46,7 @@ from taskfarmer_mpi.workdir.locks import WorkLock, lock_mode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.monitors.dispatch import Dispatcher
+    from taskfarmer_mpi.run.dealing import Dealer
 
 log = Log(__name__)
 
@@ -103,6 +103,8 @@ class Start:
         self._recovery = Recovery()
         self._absence: str | None = None
         """Why this rank can run no tasks, if so: the others go on."""
+        self._dealer: Dealer | None = None
+        """What deals cores, GPUs and memory, if anything is dealt."""
         self.dispatcher: Dispatcher | None = None
         """The monitors of this rank's farmer, if it has any."""
 
@@ -124,14 +126,11 @@ class Start:
         self._recovery = recover(self.farm, (), options.lock_patience)
         self._remove_dead_boards()
         if options.reclaim:
-            reclaimed = reclaim(self.farm, options.lock_patience)
-            log.info("%d tasks in nobody's hands are back on the list", len(reclaimed))
+            log.info("%d tasks in nobody's hands are back on the list", len(reclaim(self.farm, options.lock_patience)))
         self._take_life()
-        end = job_end(self._environ)
-        orders = startup.lead_startup(
-            self._comm, startup.hello(self._name), self.lock, plan, self._limits, job_end=end, make_ready=self._make_board
-        )
-        return orders, 0.0
+        own, end = startup.hello(self._name), job_end(self._environ)
+        deal = self._dealer.deal if self._dealer is not None else None
+        return startup.lead_startup(self._comm, own, self.lock, plan, self._limits, end, self._make_board, deal), 0.0
 
     def _remove_dead_boards(self) -> None:
         if self.farm.workdir.jobs.exists():  # there were jobs of several ranks
@@ -157,7 +156,9 @@ class Start:
     def follow(self) -> tuple[Orders, float]:
         """Do what rank 0 says."""
         patience = self._limits.patience(self.options.lock_patience + self.options.mpi_patience)
-        return startup.follow_startup(self._comm, startup.hello(self._name), self._come_after, patience)
+        return startup.follow_startup(
+            self._comm, startup.hello(self._name), self._come_after, patience, lambda: self._dealer and self._dealer.own
+        )
 
     def _come_after(self, plan: Plan) -> WorkLock:
         try:
@@ -178,6 +179,11 @@ class Start:
 
     def _open_farm(self, plan: Plan) -> None:
         self._plan = plan
+        rules = read_rules(plan.rules)
+        if rules.resources is not None and rules.resources.are_dealt:
+            from taskfarmer_mpi.run.dealing import Dealer
+
+            self._dealer = Dealer(rules.resources, plan.slots, self._environ)
         workdir = Workdir(plan.workdir)
         paths = safe_lock_paths(workdir, self._environ)
         if is_foreign(plan.handler):
@@ -190,7 +196,7 @@ class Start:
         holder = f"{node_name()} pid {os.getpid()} ({self._name})"
         self.lock = WorkLock(workdir, paths, holder)
         self.lock.is_hurried = self._is_hurried
-        self.farm = Farm.of(workdir, self.lock, handler, plan.listed, read_rules(plan.rules))
+        self.farm = Farm.of(workdir, self.lock, handler, plan.listed, rules)
 
     def _read_tasklist(self) -> Handler:
         return make_handler(self._plan.handler, self._plan.tasklist, self._plan.workdir)
@@ -226,6 +232,8 @@ class Start:
             Says when it will be stopped, on the clock that only goes forward [s].
         """
         options = self.options
+        if orders.portion is not None:
+            self._plan = replace(self._plan, slots=None)  # the shares are what was dealt
         rank, slots = self.rank, self._plan.slots or orders.shares[self.rank]
         workdir = self.farm.workdir
         identity = Identity(
@@ -250,6 +258,7 @@ class Start:
             environ=task_environment(self._environ, self._name, workdir, rank),
             first_node_slot=self._first_node_slot(orders, slots),
             lease=lease_of(self.lock.paths[0]) if self._plan.lease is None else self._plan.lease,
+            portion=orders.portion,
         )
         outfit = Outfit(self.farm, self._runner, pool, slots, self._journal(identity, pool), self.life, self.task_lock)
         farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time, last_moment))
@@ -285,16 +294,7 @@ class Start:
             make()
 
     def _announce(self, orders: Orders, slots: int) -> None:
-        farmers = len(orders.farmers)
-        log.warning(
-            "%s, %d x %d slots, work directory %s", tasks(len(self.farm.catalog)), farmers, slots, self.farm.workdir.path
-        )
-        if (resumed := say_resumed(self.farm, self._recovery)) is not None:
-            log.warning("%s", resumed)
-        if (crowding := orders.crowding(self._plan.slots)) is not None:
-            log.warning("%s", crowding)
-        if (narrowness := orders.narrowness(self._plan.slots)) is not None:
-            log.warning("%s", narrowness)
+        risk = describe_second_lock(self.farm.workdir, self.lock.paths, is_new=self._is_new)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
-        if (risk := describe_second_lock(self.farm.workdir, self.lock.paths, is_new=self._is_new)) is not None:
-            log.warning("%s", risk)
+        for sentence in filter(None, [*say_start(self.farm, self._recovery, orders, slots, self._plan.slots), risk]):
+            log.warning("%s", sentence)

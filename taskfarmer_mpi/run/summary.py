@@ -16,6 +16,7 @@ from taskfarmer_mpi.workdir.files import Workdir, read_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.history.failed_runs import FailureGroup
+    from taskfarmer_mpi.rendezvous.startup import Orders
 
 GROUPS = 5
 """How many kinds of failures are shown."""
@@ -155,6 +156,23 @@ def _quote(workdir: Workdir) -> str:
     import shlex
 
     return shlex.quote(str(workdir.path))
+
+
+def say_start(farm: Farm, recovery: Recovery, orders: Orders, slots: int, asked: int | None) -> Iterator[str | None]:
+    """Yield what is said when a job begins; None for what need not be said.
+
+    Parameters
+    ----------
+    slots
+        Slots of rank 0.
+    asked
+        Slots of each rank; None for its share.
+    """
+    farmers = len(orders.farmers)
+    yield f"{tasks(len(farm.catalog))}, {farmers} x {slots} slots, work directory {farm.workdir.path}"
+    yield say_resumed(farm, recovery)
+    yield orders.crowding(asked)
+    yield orders.narrowness(asked)
 
 
 def say_resumed(farm: Farm, recovery: Recovery) -> str | None:

@@ -15,6 +15,10 @@ from taskfarmer_mpi.upkeep.ownership import check_owner
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class Request(Value):
     """What the user said about it; None where he said nothing."""
@@ -101,7 +105,8 @@ def make_plan(request: Request) -> Plan:
 def _new_plan(request: Request, workdir: Workdir) -> Plan:
     if request.tasklist is None:
         raise UserError(f"{workdir.path}: no farm.ini here that names a tasklist: say which tasklist to work on")
-    slots = SLOTS if request.slots is None else request.slots or None
+    rules = merge_rules({}, request.rules)
+    slots = _default_slots(rules) if request.slots is None else request.slots or None
     return Plan(
         tasklist=os.path.abspath(request.tasklist),
         workdir=str(workdir.path),
@@ -109,9 +114,14 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
         runner=find(RUNNER, "default" if request.runner is None else request.runner),
         slots=slots,
         directory=os.getcwd() if request.directory is None else os.path.abspath(request.directory),
-        rules=merge_rules({}, request.rules),
+        rules=rules,
         lease=request.lease,
     )
+
+
+def _default_slots(rules: Mapping[str, str]) -> int | None:
+    """Return how many slots there are if nobody says so; where each gets something of its own, as many as get it."""
+    return None if rules.get("pin", "off") != "off" or rules.get("gpus", "0") != "0" else SLOTS
 
 
 def _check_kind(path: Path) -> None:
