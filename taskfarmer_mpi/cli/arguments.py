@@ -7,6 +7,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
@@ -57,6 +58,38 @@ def task_id(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise argparse.ArgumentTypeError(f"{text!r} is not the ID of a task, like 7")
     return int(text)
+
+
+def task_ids(text: str) -> range:
+    """Parse the ID of a task, or a range of them."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the ID of a task or a range of them, like 7 or 10-19")
+    return range(int(first), int(last or first) + 1)
+
+
+def add_chosen(parser: argparse.ArgumentParser) -> None:
+    """Add which tasks are meant."""
+    parser.add_argument("ids", type=task_ids, nargs="*", metavar="ID", help="tasks, also as ranges like 10-19")
+    parser.add_argument(
+        "--match", default="", metavar="TEXT", help="those whose line has this text; with IDs, those of them that have it"
+    )
+
+
+def check_ids(parts: Iterable[range], workdir: Path, count: int) -> set[int] | None:
+    """Return the tasks that a user has named, of a work directory with so many; None if none was named.
+
+    Raises
+    ------
+    UserError
+        If there is no such task.
+    """
+    ids: set[int] = set()
+    for part in parts:
+        if part[-1] >= count:
+            raise UserError(f"{workdir}: there is no task {part[-1]}; it has {count} tasks, from 0 on")
+        ids.update(part)
+    return ids or None
 
 
 def seconds(text: str) -> float:

@@ -38,6 +38,8 @@ COMMANDS = {
     "script": "print a batch script for Slurm",
     "add": "add tasks",
     "retry": "put failed tasks back on the list",
+    "remove": "take tasks off the list that are not to be run",
+    "cancel": "take tasks off the list, and end those that run",
     "reclaim": "put tasks in nobody's hands back on the list",
     "repair": "find damage of the lists, and mend it",
     "stop": "stop all farmers",
@@ -45,7 +47,9 @@ COMMANDS = {
 """What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
 INQUIRIES = ("show", "log", "wait")
 """Those that are modules of `taskfarmer_mpi.cli.inquiries`."""
-CHANGING = ("add", "retry", "reclaim", "stop")
+CHANGES = ("remove", "cancel")
+"""Those that are modules of `taskfarmer_mpi.cli.changes`."""
+CHANGING = ("add", "retry", "reclaim", "stop", *CHANGES)
 """Those whose purpose is not what they print."""
 OBEYING = (*CHANGING, "check")
 """Those that change a work directory, or run what it says."""
@@ -56,7 +60,8 @@ def run(argv: Sequence[str]) -> int:
     name = argv[0] if argv else ""
     if name not in COMMANDS:
         _show_general(argv)
-    module = importlib.import_module(f"taskfarmer_mpi.cli.{'inquiries' if name in INQUIRIES else 'commands'}.{name}")
+    folder = "inquiries" if name in INQUIRIES else "changes" if name in CHANGES else "commands"
+    module = importlib.import_module(f"taskfarmer_mpi.cli.{folder}.{name}")
     arguments = _parse(name, module, argv[1:])
     if name in CHANGING:
         bear_with_stdout()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from operator import attrgetter
 
@@ -41,17 +41,13 @@ class Farmer:
 
     def __init__(self, outfit: Outfit, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         """Wire a farmer; nothing is taken yet. Its clock only goes forward [s]."""
-        self._farm = outfit.farm
-        self._pool = outfit.pool
-        self.journal = outfit.journal
+        self._farm, self._pool, self.journal = outfit.farm, outfit.pool, outfit.journal
         self._locks = (outfit.task_lock, outfit.life)
-        self._limits = limits
-        self._clock = clock
+        self._limits, self._clock = limits, clock
         self._pace = Pace(outfit.slots)
         who = outfit.journal.identity
         neighbours = Neighbours(outfit.journal.path, who, clock)
-        life = (outfit.life, outfit.task_lock)
-        self._visits = Visits(outfit.farm, outfit.journal, life, self._pace, neighbours, limits.lock_patience, clock)
+        self._visits = Visits(outfit.farm, outfit.journal, self._locks, self._pace, neighbours, limits.lock_patience, clock)
         self._doubt = NodeDoubt(neighbours, who.host, clock)
         self._tasks = TasksInHand(Attempts(outfit.farm.workdir.attempts), who.farmer)
         self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, self._doubt, clock)
@@ -153,6 +149,11 @@ class Farmer:
         self.journal.note("drain", reason=self.drain_reason)
         self._tasks.give_back_all()
 
+    def cancel(self, tasks: Collection[int]) -> None:
+        """End some tasks if they run, and start none of them; those that are not in hand are left alone."""
+        self._tasks.cancel(tasks)
+        self._overseer.cancel(tasks)
+
     def step(self) -> None:
         """Do what can be done now, without waiting for anything."""
         if self.trouble is not None:
@@ -252,8 +253,7 @@ class Farmer:
     def _visit(self) -> None:
         visit = self._visits.visit(self._tasks, self._situation())
         if visit is not None:
-            self._is_dry = visit.is_empty and not visit.taken
-            self.sees_more = not visit.is_empty
+            self._is_dry, self.sees_more = visit.is_empty and not visit.taken, not visit.is_empty
             self.halt_reason = visit.halt
             if visit.halt:
                 self._tasks.give_back_all()

@@ -38,7 +38,7 @@ class Judge:
         """Judge a run that ended now, on the farmer's clock [s]; a stop ends all that did not finish by themselves."""
         if run.may_be_interrupted and not is_stopping:
             self._tasks.doubt(run, now)
-        elif run.is_finished or not is_stopping:
+        elif run.is_finished or not is_stopping or run.cause is Cause.CANCELLED:
             self.end(run, now)
         else:
             self.interrupt(run)
@@ -53,7 +53,8 @@ class Judge:
         self._journal.note_run("end", run)
         self._tasks.outcomes.append(run)
         self._tally.add(run)
-        self._doubt.see(run)
+        if run.cause is not Cause.CANCELLED:
+            self._doubt.see(run)
         if not run.is_finished:
             log.info("task %d failed with %d; see %s", run.task.id, run.returncode, self._workdir.log(run.task.id))
 

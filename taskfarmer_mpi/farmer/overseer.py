@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.log import Log
@@ -45,9 +45,9 @@ class Overseer:
 
     def step(self) -> None:
         """Ask what lasts too long to end, and kill what did not heed that."""
-        if self._limit is None:
+        if self._limit is None and not self._deadlines:
             return
-        now, allowed = self._clock(), self._limit.seconds
+        now, allowed = self._clock(), self._limit.seconds if self._limit is not None else math.inf
         running = self._pool.running()
         keys = {(pid, since) for pid, _, since in running}
         self._deadlines = {key: deadline for key, deadline in self._deadlines.items() if key in keys}
@@ -61,6 +61,17 @@ class Overseer:
             elif now >= self._deadlines.get(key, math.inf):
                 self._pool.kill_one(pid)
                 self._deadlines[key] = math.inf
+
+    def cancel(self, tasks: Collection[int]) -> None:
+        """Ask some tasks to end, if they run, as a user wants it."""
+        asking = self._rules.at_stop or self._rules.at_timeout
+        for pid, task_id, since in self._pool.running():
+            if task_id in tasks:
+                log.info("task %d is cancelled: it is asked to end", task_id)
+                self._pool.condemn(pid, Cause.CANCELLED)
+                if (pid, since) not in self._deadlines:
+                    self._pool.ask([pid], asking.signal)
+                    self._deadlines[pid, since] = self._clock() + asking.grace
 
     def ask_all(self, latest: float) -> float | None:
         """Ask all tasks to end, as the farmer stops; return until when they have time [s], None if they have none.

@@ -31,6 +31,7 @@ class TaskState(Enum):
     TAKEN = "taken"
     TO_DO = "to do"
     NOBODY = "nobody"
+    REMOVED = "removed"
 
 
 _STATES = {
@@ -39,6 +40,7 @@ _STATES = {
     Place.HELD: TaskState.TAKEN,
     Place.FINISHED: TaskState.FINISHED,
     Place.FAILED: TaskState.FAILED,
+    Place.REMOVED: TaskState.REMOVED,
 }
 
 

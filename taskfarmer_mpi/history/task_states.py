@@ -34,6 +34,8 @@ class Place(IntEnum):
     """In the hands of a farmer of ours."""
     FINISHED = 3
     FAILED = 4
+    REMOVED = 5
+    """A user took it off the list."""
 
 
 class TaskStates:
@@ -45,6 +47,7 @@ class TaskStates:
         self._lists = {
             Place.FINISHED: GrowingFile(workdir.finished),
             Place.FAILED: GrowingFile(workdir.failed),
+            Place.REMOVED: GrowingFile(workdir.removed),
         }
         self.summaries: dict[str, JournalSummary] = {}
         """What each farmer's journal says, by the farmer's name."""

@@ -13,7 +13,7 @@ from taskfarmer_mpi.tasklists.lines import TaskLines, read_some_lines, read_task
 from taskfarmer_mpi.workdir.catalog import parse_added
 from taskfarmer_mpi.workdir.configuration import Stored
 from taskfarmer_mpi.workdir.files import Workdir, read_file
-from taskfarmer_mpi.workdir.lists import split_line
+from taskfarmer_mpi.workdir.lists import split_line, split_removed
 
 _MAX_ID = 2**27
 """IDs beyond this one are not believed: a damaged list must not cost gigabytes."""
@@ -46,6 +46,7 @@ class TaskTexts:
         self._append(workdir.tasks_added, _split_added)
         for path in (workdir.toprocess, workdir.added, workdir.failed, workdir.finished):
             self._append(path, split_line)
+        self._append(workdir.removed, split_removed)
         self._tasklist = tasklist
         self._lines: TaskLines | None = None
 

@@ -41,6 +41,7 @@ class Counter:
         self._farm = farm
         self._finished = PatternCounts(farm.workdir.finished, b"\n")
         self._failed = PatternCounts(farm.workdir.failed, b"\n")
+        self._removed = PatternCounts(farm.workdir.removed, b"\n")
         self._journals: dict[Path, PatternCounts] = {}
         self._next = 0
 
@@ -54,10 +55,12 @@ class Counter:
         """
         self._finished.advance()
         self._failed.advance()
+        self._removed.advance()
         if at_running:
             self._advance_journals()
         running = sum(max(0, begun - ended - killed) for begun, ended, killed in self._runs())
-        return Count(len(self._farm.catalog), self._finished.counts[0], self._failed.counts[0], running)
+        total = len(self._farm.catalog) - self._removed.counts[0]
+        return Count(total, self._finished.counts[0], self._failed.counts[0], running)
 
     def _advance_journals(self) -> None:
         paths = open_journals(self._farm.workdir.farmers)

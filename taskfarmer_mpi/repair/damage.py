@@ -10,7 +10,7 @@ from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.last_places import LastPlaces, Place
 from taskfarmer_mpi.workdir.catalog import Catalog
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.lists import split_line
+from taskfarmer_mpi.workdir.lists import split_line, split_removed
 
 
 class Fault(Value):
@@ -50,6 +50,7 @@ class Damage:
         self._said = said
         self._outcomes = {Place.FINISHED: workdir.finished, Place.FAILED: workdir.failed}
         self._stacks = (workdir.toprocess, workdir.added)
+        self._removed = workdir.removed
         self.faults: list[Fault] = []
         """What is wrong, in the order in which it was found."""
         self.undecided: list[int] = []
@@ -83,7 +84,7 @@ class Damage:
     def _sound_lines(self, path: Path, data: bytes) -> list[_Line]:
         sound = []
         for number, line in enumerate(io.BytesIO(data), 1):
-            task, text = split_line(line[:-1])
+            task, text = (split_removed if path == self._removed else split_line)(line[:-1])
             reason = self._reason(path, line, task, text)
             if reason is None and task is not None:
                 sound.append(_Line(path, number, task, line))
@@ -117,7 +118,7 @@ class Damage:
         wanted = self._outcomes.get(place) if place else None
         if place is Place.TO_DO:
             wanted = self._stack(task)
-        recorded = [line for line in found if line.path in self._outcomes.values()]
+        recorded = [line for line in found if line.path in (*self._outcomes.values(), self._removed)]
         right = next((line for line in found if line.path == wanted), (recorded or found)[0])
         if right.path != wanted and len({line.path for line in recorded}) > 1:
             self.undecided.append(task)

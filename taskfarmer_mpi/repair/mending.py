@@ -53,7 +53,8 @@ def _look(farm: Farm) -> Damage:
     if farmer is not None:
         raise UserError(f"{workdir.path}: a farmer is at work ({farmer.farmer}): stop it first: taskfarmer-ctl stop")
     farm.catalog.advance()
-    lists = {path: read_file(path) for path in (workdir.finished, workdir.failed, workdir.toprocess, workdir.added)}
+    paths = (workdir.finished, workdir.failed, workdir.removed, workdir.toprocess, workdir.added)
+    lists = {path: read_file(path) for path in paths}
     said = read_last_places(workdir)
     damage = Damage(workdir, farm.catalog, lists, said)
     if said.trouble is not None and damage.faults:

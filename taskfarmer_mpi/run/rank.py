@@ -27,14 +27,16 @@ from taskfarmer_mpi.rendezvous.launcher import launched_size
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job, leave
 from taskfarmer_mpi.run.start import Options, Start
+from taskfarmer_mpi.upkeep.added_tasks import file_state
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import node_name
-from taskfarmer_mpi.workdir.stop_requests import StopRequest, stop_requests
+from taskfarmer_mpi.workdir.files import Workdir, node_name
+from taskfarmer_mpi.workdir.stop_requests import LOOK_INTERVAL, StopRequest, stop_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from taskfarmer_mpi.changes.cancellation import CancelRequests
     from taskfarmer_mpi.job.channel import Channel
 
     class Watcher(Protocol):
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 
 log = Log(__name__)
+
+RARE_LOOK = 10.0
+"""How often a rank that does not lead looks for requests by itself [s]: its leader may have died."""
 
 
 def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Mapping[str, str]) -> Ending:
@@ -87,6 +92,8 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     with closing(Display(start.farm, options.progress)) as display:
         watchers: list[Watcher] = [display] if options.progress != "none" else []
         watchers += [start.dispatcher] if start.dispatcher is not None else []
+        watchers.append(cancels := CancelWatch(start.farm.workdir, farmer, name))
+        coordinator.hear_more["cancel"] = cancels.look_soon
         _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
     ending = _end(start, farmer, coordinator, born)
     if start.dispatcher is not None:
@@ -180,6 +187,42 @@ class TimeLimit(Value):
         """Ask the scheduler again if it is time to, and tell the other ranks if the end has moved."""
         if self.job.step(is_leader=coordinator.is_leader, task_time=farmer.task_time):
             coordinator.spread("job end", self.job.tell())
+
+
+class CancelWatch:
+    """Ends tasks of one farmer that users have cancelled; the leader of a job tells the other ranks that there are some."""
+
+    def __init__(self, workdir: Workdir, farmer: Farmer, name: str) -> None:
+        self._workdir, self._farmer, self._name = workdir, farmer, name
+        self._requests: CancelRequests | None = None
+        self._next_look = time.monotonic() + LOOK_INTERVAL
+        self._seen: tuple[int, ...] = ()
+
+    def look_soon(self, _content: object) -> None:
+        """Look at once."""
+        self._next_look = 0.0
+
+    def step(self, coordinator: Coordinator) -> None:
+        """Look for requests, if it is time to."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + (LOOK_INTERVAL if coordinator.is_leader else RARE_LOOK)
+        state = file_state(self._workdir.cancels)
+        if not state or state == self._seen:
+            return
+        self._seen = state
+        if coordinator.is_leader:
+            coordinator.spread("cancel", None)
+        if self._requests is None:
+            from taskfarmer_mpi.changes.cancellation import CancelRequests
+
+            self._requests = CancelRequests(self._workdir, self._name)
+        try:
+            if self._farmer.trouble is None:
+                self._farmer.cancel(self._requests.news())
+        except OSError as error:  # the next look may read it
+            log.warning("%s", describe(error, self._workdir.cancels))
+            self._seen = ()
 
 
 def _time_limit(start: Start, orders: Orders, offset: float, born: float, environ: Mapping[str, str]) -> TimeLimit:

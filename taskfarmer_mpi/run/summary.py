@@ -89,11 +89,12 @@ def summarize(
     """
     lines = []
     left = census.to_do + census.held + len(census.lost)
+    removed = f"{census.removed} removed, " if census.removed else ""
     if stop_reason is not None:
         how = "; to go on: --halt never, or another limit" if "(--halt " in stop_reason else "; the same command goes on"
         lines.append(f"stopped early: {stop_reason}{how if left else ''}")
     lines.append(
-        f"{tasks(census.total)}: {census.finished} finished, {len(census.failed)} failed, {left} left"
+        f"{tasks(census.total)}: {census.finished} finished, {len(census.failed)} failed, {removed}{left} left"
         f" (this job: {work.finished} finished, {work.failed} failed)"
     )
     if stop_reason is None and census.total and not (left or work.finished or work.failed):
@@ -177,7 +178,8 @@ def say_start(farm: Farm, recovery: Recovery, orders: Orders, slots: int, asked:
 
 def say_resumed(farm: Farm, recovery: Recovery) -> str | None:
     """Return where a farm goes on that was begun before; None if this is its first run, or nothing is left."""
-    done = sum((read_file(path) or b"").count(b"\n") for path in (farm.workdir.finished, farm.workdir.failed))
+    lists = (farm.workdir.finished, farm.workdir.failed, farm.workdir.removed)
+    done = sum((read_file(path) or b"").count(b"\n") for path in lists)
     left = len(farm.catalog) - done
     if left <= 0 or not (done or recovery.farmers):
         return None

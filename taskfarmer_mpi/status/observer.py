@@ -94,6 +94,7 @@ class Observer:
             taken=held - running,
             to_do=where.count(Place.TO_DO),
             nobody=where.count(Place.NOWHERE),
+            removed=where.count(Place.REMOVED),
         )
 
     def _running(self, pairs: list[tuple[FarmerHistory, JournalSummary]], stored: Stored | None) -> list[RunningTask]:

@@ -50,7 +50,7 @@ def draw_status(status: Status, paint: Paint = leave_plain, width: int = WIDTH) 
 
 def _draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
     tasks = status.tasks
-    done = tasks.finished + tasks.failed
+    done = tasks.finished + tasks.failed + tasks.removed
     share = 100 * done // tasks.total if tasks.total else 100
     yield paint(make_printable(status.workdir), "title")
     yield f"{count_of(tasks.total, 'task')}, {share} % done, at {say_time(status.time, 0.0)}"
@@ -61,6 +61,7 @@ def _draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
         f"{finished}, {failed}, {tasks.running:,} running",
         f"{tasks.taken:,} taken, {tasks.to_do:,} to do, {nobody}",
     )
+    others += f", {tasks.removed:,} removed" if tasks.removed else ""
     yield from [f"  {ended}, {others}"] if width >= _WIDE else [f"  {ended},", f"  {others}"]
     bar = max(10, min(_BAR, width - _BESIDE_BAR))
     yield f"  {_draw_bar(tasks, paint, bar)} {_say_rest(status)}"
@@ -72,7 +73,7 @@ def _draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
 
 
 def _draw_bar(tasks: Counts, paint: Paint, width: int) -> str:
-    total = max(tasks.total, 1)
+    total = max(tasks.total - tasks.removed, 1)
     finished = width * tasks.finished // total
     failed = min(-(-width * tasks.failed // total), width - finished)
     working = min(-(-width * (tasks.running + tasks.taken) // total), width - finished - failed)

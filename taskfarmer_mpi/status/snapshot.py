@@ -21,6 +21,8 @@ class Counts(Value):
     to_do: int
     nobody: int
     """In nobody's hands: a PyTaskFarmer has them, or had them when it died, or they were cut out of a list by hand."""
+    removed: int = 0
+    """Taken off the list by a user."""
 
 
 class FarmerStatus(Value):

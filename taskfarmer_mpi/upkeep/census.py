@@ -16,7 +16,7 @@ from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in
 PLAIN_PATIENCE = 2.0
 """How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
 
-_TO_DO, _FINISHED, _FAILED, _HELD = range(1, 5)
+_TO_DO, _FINISHED, _FAILED, _HELD, _REMOVED = range(1, 6)
 
 
 class Census(Value):
@@ -30,6 +30,8 @@ class Census(Value):
     """Tasks in the hands of farmers of ours, by their journals."""
     lost: list[int] = []
     """Tasks in nobody's hands, as far as the files tell: a plain PyTaskFarmer has them, or had them when it died."""
+    removed: int = 0
+    """Tasks that users have taken off the list."""
 
 
 def take_census(farm: Farm, patience: float) -> Census:
@@ -87,6 +89,7 @@ def _read_lists(farm: Farm) -> _Lists:
         (_TO_DO, workdir.added),
         (_FINISHED, workdir.finished),
         (_FAILED, workdir.failed),
+        (_REMOVED, workdir.removed),
     )
     return [(place, read_file(path) or b"") for place, path in places]
 
@@ -107,6 +110,7 @@ def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:
         to_do=where.count(_TO_DO),
         held=where.count(_HELD),
         lost=_positions(where, 0),
+        removed=where.count(_REMOVED),
     )
 
 

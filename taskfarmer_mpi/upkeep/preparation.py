@@ -20,7 +20,7 @@ from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_co
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file, temporary_file, write_all
 from taskfarmer_mpi.workdir.journal_reading import held_tasks
-from taskfarmer_mpi.workdir.lists import split_line
+from taskfarmer_mpi.workdir.lists import split_line, split_removed
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 log = Log(__name__)
@@ -107,6 +107,7 @@ class _Lists(Value):
     added: bytes | None
     finished: bytes | None
     failed: bytes | None
+    removed: bytes | None
 
     @staticmethod
     def read_run(workdir: Workdir) -> tuple[bytes | None, bytes | None]:
@@ -115,13 +116,13 @@ class _Lists(Value):
 
     @classmethod
     def read(cls, workdir: Workdir) -> _Lists:
-        paths = (workdir.toprocess, workdir.added, workdir.finished, workdir.failed)
+        paths = (workdir.toprocess, workdir.added, workdir.finished, workdir.failed, workdir.removed)
         return cls(*cls.read_run(workdir), *map(read_file, paths))
 
 
 class _Checked(Value):
     recorded: bytearray
-    """A flag for each task whose outcome is recorded."""
+    """A flag for each task whose outcome is recorded, or that was removed."""
     seen: bytearray
     """A flag for each task that is on any list."""
     has_done_tasks: bool
@@ -136,7 +137,8 @@ def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
         farm.catalog.advance()
     changes: list[str] = []
     recorded = bytearray(len(farm.catalog))
-    for path, data in ((workdir.finished, lists.finished), (workdir.failed, lists.failed)):
+    ended = ((workdir.finished, lists.finished), (workdir.failed, lists.failed), (workdir.removed, lists.removed))
+    for path, data in ended:
         for task_id in _examine(farm, path, data, None if is_same else changes):
             recorded[task_id] = 1
     seen = bytearray(recorded)
@@ -184,10 +186,11 @@ def _examine(farm: Farm, path: Path, data: bytes | None, changes: list[str] | No
     """
     catalog = farm.catalog
     is_stack = path in (farm.workdir.toprocess, farm.workdir.added)
+    split = split_removed if path == farm.workdir.removed else split_line
     for number, line in enumerate(io.BytesIO(data or b""), 1):
         if not line.endswith(b"\n"):
             return
-        task_id, text = split_line(line[:-1])
+        task_id, text = split(line[:-1])
         if task_id is None:
             shown = line[:-1][:60].decode("utf-8", "replace")
             raise UserError(f"{path}:{number}: {shown!r} is not a task; a line is `ID task`, with a number for the ID")

@@ -184,7 +184,8 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
         _record(farm, states, recorded.flags)
         _strike_out(farm, {task_id for state in states for task_id in state.ended})
         tasks = _give_back(farm, settled, others.held(), recorded.flags)
-        for path in (farm.workdir.toprocess, farm.workdir.added, farm.workdir.finished, farm.workdir.failed):
+        workdir = farm.workdir
+        for path in (workdir.toprocess, workdir.added, workdir.finished, workdir.failed, workdir.removed):
             sync_file(path)  # lines that the dead farmers wrote, and that nothing was appended to
         for farmer in settled:
             close_journal(farmer.reader.path)
@@ -245,6 +246,10 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
     back = held & lost - to_do
     attempts = note_attempts(farm, [state for _, state in states], back)
     back -= fail_crashers(farm, [(farmer.reader.path, state) for farmer, state in states], back, attempts)
+    if farm.workdir.cancels.exists():
+        from taskfarmer_mpi.changes.cancellation import remove_cancelled
+
+        back -= remove_cancelled(farm, [state for _, state in states], back)
     give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in back])
     return len(back)
 

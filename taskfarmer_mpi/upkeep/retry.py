@@ -13,7 +13,7 @@ from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
-from taskfarmer_mpi.workdir.lists import append_lines, ids_in, parse_task, put_on_stacks
+from taskfarmer_mpi.workdir.lists import append_lines, ids_in, parse_task, put_on_stacks, split_removed
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 BATCH = 500
@@ -27,7 +27,7 @@ class Retried(Value):
     tasks: list[int] = []
     """Those that are on the list again."""
     not_ended: list[int] = []
-    """Those that were asked for, but have not ended: nothing was changed."""
+    """Those that were asked for, but neither have ended nor were removed: nothing was changed."""
 
 
 def retry_tasks(
@@ -61,9 +61,10 @@ def retry_tasks(
     result = Retried()
     journals = OpenJournals(workdir.farmers)
     waiting = iter(sorted(set(ids)))
+    lists = [workdir.finished, workdir.failed, *([workdir.removed] if workdir.removed.exists() else [])]
     while batch := set(islice(waiting, BATCH)):
         journals.advance()  # the long way, without the lock; what comes after is short
-        scans = [_scan(path, batch) for path in (workdir.finished, workdir.failed)]
+        scans = [_scan(path, batch) for path in lists]
         with lock.held(patience):
             journals.advance()
             moved = _move(workdir, lock, journal, listed, batch - journals.held(), scans)
@@ -83,7 +84,8 @@ class _Scan(Value):
 
     def tasks(self, wanted: Collection[int]) -> dict[tuple[int, int], Task]:
         """Return those tasks that are wanted, by place."""
-        tasks = {(start, end): parse_task(self.data[start : end - 1]) for start, end in self.places}
+        parse = _parse_removed if self.path.name == "removed" else parse_task
+        tasks = {(start, end): parse(self.data[start : end - 1]) for start, end in self.places}
         return {place: task for place, task in tasks.items() if task is not None and task.id in wanted}
 
     def without(self, places: Iterable[tuple[int, int]]) -> bytes:
@@ -94,6 +96,11 @@ class _Scan(Value):
             kept.append(self.data[position:start])
             position = end
         return b"".join([*kept, self.data[position:]])
+
+
+def _parse_removed(line: bytes) -> Task | None:
+    task_id, text = split_removed(line)
+    return None if task_id is None else Task(task_id, text.decode("utf-8", "surrogateescape"))
 
 
 def _scan(path: Path, wanted: Collection[int], before: _Scan | None = None) -> _Scan:

@@ -21,6 +21,7 @@ class HaltWatch:
         self._farm = farm
         self._finished = _LineCount(farm.workdir.finished)
         self._failed = _LineCount(farm.workdir.failed)
+        self._removed = _LineCount(farm.workdir.removed)
 
     def look(self) -> str:
         """Return why to stop, if so; the farmer that notices it first leaves word for all others, also for later ones.
@@ -36,7 +37,8 @@ class HaltWatch:
         known = read_file(workdir.halted)
         if known is not None:
             return known.decode("utf-8", "replace").strip()
-        finished, failed, total = self._finished.advance(), self._failed.advance(), len(self._farm.catalog)
+        finished, failed = self._finished.advance(), self._failed.advance()
+        total = len(self._farm.catalog) - self._removed.advance()
         reason = halt.reason(finished=finished, failed=failed, total=total)
         if reason is None or finished + failed >= total:
             return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from taskfarmer_mpi.history.attempts import FAILED, Attempt, Attempts
 from taskfarmer_mpi.tasklists.task import Run, Task
@@ -38,10 +38,13 @@ class TasksInHand:
         """Ended with a final verdict, not in the lists yet."""
         self.back: list[Task] = []
         """To go back to the list."""
+        self.cancelled: list[Task] = []
+        """To be recorded as removed."""
         self._doubtful: deque[tuple[float, Run]] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self.queue or self.outcomes or self.back or self._doubtful or self.tried or self._later)
+        has_waiting = self.queue or self.back or self._later or self.cancelled
+        return bool(has_waiting or self.outcomes or self._doubtful or self.tried)
 
     def doubt(self, run: Run, now: float) -> None:
         """Let the verdict on a run wait: a signal ended it, perhaps as part of a shutdown."""
@@ -73,6 +76,15 @@ class TasksInHand:
         """Have those tasks go back to the list for which it is time to be tried again."""
         while self._later and self._later[0][0] <= now:
             self.back.append(heapq.heappop(self._later)[1])
+
+    def cancel(self, tasks: Collection[int]) -> None:
+        """Start none of some tasks, if they wait: they are to be removed."""
+        waiting = [*self.queue, *self.back, *(task for _, task in self._later)]
+        self.cancelled += [task for task in waiting if task.id in tasks]
+        self.queue = deque(task for task in self.queue if task.id not in tasks)
+        self.back = [task for task in self.back if task.id not in tasks]
+        self._later = [(moment, task) for moment, task in self._later if task.id not in tasks]
+        heapq.heapify(self._later)
 
     def give_back_queue(self) -> None:
         """Start none of the tasks that wait for a slot."""

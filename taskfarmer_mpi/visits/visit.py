@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FencedError
 from taskfarmer_mpi.history.attempts import encode_attempts
@@ -93,10 +94,13 @@ class Visitor:
             self._record(tasks)
         if back:
             self._give_back(tasks)
+        removed = len(tasks.cancelled)
+        if removed:
+            self._remove(tasks)
         halt = self._halt.look() if self._halt is not None else ""
         taken, is_empty = self._take(count if not halt else _none)
         tasks.queue += taken
-        if (recorded or back) and not taken:
+        if (recorded or back or removed) and not taken:
             self._journal.sync()
         return Visit(taken, is_empty, recorded, back, halt)
 
@@ -132,6 +136,14 @@ class Visitor:
                 give_back_tasks(self._farm, part)
                 self._journal.note("given", ids=ids)
                 tasks.back = [task for task in tasks.back if task.id < listed] if part is late else []
+
+    def _remove(self, tasks: TasksInHand) -> None:
+        """Write down which tasks a user cancelled before they were run."""
+        from taskfarmer_mpi.changes.removal import record_removed
+
+        record_removed(self._farm.workdir, tasks.cancelled, Cause.CANCELLED, self._farm.lock.confirm)
+        self._journal.note("given", ids=sorted(task.id for task in tasks.cancelled))
+        tasks.cancelled = []
 
     def _take(self, count: Callable[[int], int]) -> tuple[list[Task], bool]:
         stacks = [self._farm.workdir.toprocess]

@@ -73,7 +73,7 @@ class VisitTimes:
 
     def due(self, tasks: TasksInHand, now: Situation) -> float:
         """Return when to visit the lists next [s]; infinity if there is no reason to."""
-        if tasks.back or (tasks.outcomes and (now.is_stopping or not (tasks.queue or now.busy))):
+        if tasks.back or tasks.cancelled or (tasks.outcomes and (now.is_stopping or not (tasks.queue or now.busy))):
             return self._next
         moment = math.inf
         if tasks.outcomes:

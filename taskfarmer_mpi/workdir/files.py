@@ -211,6 +211,8 @@ class Workdir:
         self.halted = self.path / "halted"
         self.finished = self.path / "finished"
         self.failed = self.path / "failed"
+        self.removed = self.path / "removed"
+        self.cancels = self.path / "cancels"
         self.logs = self.path / "logs"
         self.timeline = self.path / "timeline.json"
         self.merged = self.path / "timeline.merged.json"
@@ -280,7 +282,7 @@ class Workdir:
 
     def _check_access(self) -> None:
         """Refuse a work directory in which another user's files would make this farmer fail later."""
-        files = (self.toprocess, self.added, self.tasks_added, self.finished, self.failed, self.timeline)
+        files = (self.toprocess, self.added, self.tasks_added, self.finished, self.failed, self.removed, self.timeline)
         for path in (self.logs, self.farmers, *files):
             if os.access(path, os.R_OK | os.W_OK, effective_ids=True) or not os.access(path, os.F_OK):
                 continue

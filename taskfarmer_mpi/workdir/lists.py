@@ -1,8 +1,9 @@
-"""The shared lists: what is to do, what is finished, what failed.
+"""The shared lists: what is to do, what is finished, what failed, what was removed.
 
 `toprocess` is a stack of lines ``ID task`` with its top at the end, in descending order of ID: `stack` takes the next tasks
 off its end, giving tasks back appends them, whatever the length of the list. PyTaskFarmer writes the
-same lines in ascending order; order is only a matter of which task comes first.
+same lines in ascending order; order is only a matter of which task comes first. A line of `removed` is ``ID cause task``, of
+a task that is not to be run; a PyTaskFarmer does not look at it.
 
 Every function here is called with the work directory's lock held, and opens its file anew. What is written to is locked
 itself, and the work lock is confirmed after that: so a node that was cut off, and has lost its locks, writes nothing when it
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
@@ -28,6 +30,7 @@ Confirm = Callable[[], None]
 
 _BLOCK = 64 * 1024
 _LINE = re.compile(rb"(\d{1,18}) (.*)", re.DOTALL)
+_CAUSES = tuple(f"{cause} ".encode() for cause in (Cause.REMOVED, Cause.CANCELLED))
 
 
 def encode_task(task: Task) -> bytes:
@@ -45,6 +48,17 @@ def parse_task(line: bytes) -> Task | None:
     """Decode one line of a list, given without its newline; None if it has another form."""
     task_id, text = split_line(line)
     return None if task_id is None else Task(task_id, text.decode("utf-8", "surrogateescape"))
+
+
+def encode_removed(task: Task, cause: Cause) -> bytes:
+    """Encode one line of `removed`."""
+    return f"{task.id} {cause} {task.text}\n".encode("utf-8", "surrogateescape")
+
+
+def split_removed(line: bytes) -> tuple[int | None, bytes]:
+    """Return the ID and the text of one line of `removed`, given without its newline; no ID if it has another form."""
+    task_id, text = split_line(line)
+    return (task_id, text.partition(b" ")[2]) if text.startswith(_CAUSES) else (None, line)
 
 
 @contextmanager
@@ -148,7 +162,7 @@ def ids_in(data: bytes) -> Iterator[int]:
 
 
 class Recorded:
-    """Which tasks are in `finished` or `failed`; each `advance` reads only what was appended since the last one.
+    """Which tasks are in `finished`, `failed` or `removed`; each `advance` reads only what came since the last one.
 
     A list can also be replaced by a shorter one: when failed tasks are to be done again. Then all is read anew.
     """
@@ -158,9 +172,10 @@ class Recorded:
         self._begin()
 
     def _begin(self) -> None:
-        self._lists = [GrowingFile(path) for path in (self._farm.workdir.finished, self._farm.workdir.failed)]
+        workdir = self._farm.workdir
+        self._lists = [GrowingFile(path) for path in (workdir.finished, workdir.failed, workdir.removed)]
         self.flags = bytearray(len(self._farm.catalog))
-        """1 for each task whose outcome is recorded."""
+        """1 for each task whose outcome is recorded, or that was removed."""
 
     def advance(self) -> None:
         """Take in what was appended."""

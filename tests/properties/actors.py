@@ -11,6 +11,8 @@ from fakes import Hand, run, stored_as
 
 from properties.kernel import Kernel
 from properties.truth import Truth, ids_of
+from taskfarmer_mpi.changes.removal import choose, remove_tasks
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.tasklists.lines import ListTaskList
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.added_tasks import add_tasks
@@ -103,6 +105,10 @@ class Farmer:
         self.tasks.give_back_queue()
         self.hand.journal.flush()
 
+    def cancel(self, ids: Iterable[int]) -> None:
+        """Start none of some tasks that wait: they are recorded as removed at the next visit."""
+        self.tasks.cancel(set(ids))
+
     def recover(self) -> None:
         """Recover dead farmers."""
         note_recovery(self.hand.journal, recover(self.farm, {self.hand.journal.path}, PATIENCE))
@@ -193,6 +199,13 @@ def add(world: World, actor: str, count: int) -> None:
         farm.catalog.advance()
         first = len(farm.catalog)
         add_tasks(farm, [b"true %d" % number for number in range(first, first + count)], Origin.USER)
+
+
+def remove(world: World, actor: str, ids: Iterable[int]) -> None:
+    """Take tasks off the list, as `taskfarmer-ctl remove` does."""
+    farm = world.farm(actor)
+    with hands(world.workdir, farm.lock) as journal:
+        remove_tasks(world.workdir, farm.lock, journal, choose(set(ids), ""), Cause.REMOVED, PATIENCE)
 
 
 def retry(world: World, actor: str, ids: Iterable[int] | None) -> None:

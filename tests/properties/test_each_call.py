@@ -55,6 +55,21 @@ def _add(farm: Protocol, fault: Fault) -> None:
     farm.add(tasks=3, fault=fault)
 
 
+def _remove(farm: Protocol, fault: Fault) -> None:
+    """Take tasks off both stacks; others of them are in a farmer's hands."""
+    farm.add(tasks=2, fault=None)
+    farm.work(which=0, tasks=2, codes=[0], is_recorded=False)
+    farm.remove(ids={0, 1, 3, 5, 6}, fault=fault)
+
+
+def _cancel(farm: Protocol, fault: Fault) -> None:
+    """Record tasks as cancelled that waited for a slot, beside outcomes and tasks that go back."""
+    farm.work(which=0, tasks=2, codes=[0], is_recorded=False)
+    farm.visit(which=0, tasks=3, fault=None)
+    farm.cancel(which=0, ids={2, 4})
+    farm.visit(which=0, tasks=1, fault=fault)
+
+
 def _birth(farm: Protocol, fault: Fault) -> None:
     """Start, with new lines in the tasklist."""
     farm.grow(tasks=2)
@@ -77,7 +92,18 @@ def _visit_after_a_cut(farm: Protocol, fault: Fault) -> None:
     farm.visit(which=0, tasks=1, fault=fault)
 
 
-_OPERATIONS: list[Operation] = [_visit, _give_back, _recovery, _retry, _add, _birth, _leave, _visit_after_a_cut]
+_OPERATIONS: list[Operation] = [
+    _visit,
+    _give_back,
+    _recovery,
+    _retry,
+    _add,
+    _remove,
+    _cancel,
+    _birth,
+    _leave,
+    _visit_after_a_cut,
+]
 
 
 def _play(operation: Operation, fault: Fault) -> int:

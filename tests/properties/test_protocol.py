@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from properties.actors import PATIENCE, Farmer, PlainFarmer, World, add, retry
+from properties.actors import PATIENCE, Farmer, PlainFarmer, World, add, remove, retry
 from properties.kernel import Fate, Fault, Killed
 from properties.profiles import IS_LONG
 from taskfarmer_mpi.errors import FarmError, ShortageError, UserError
@@ -248,6 +248,17 @@ class Protocol(RuleBasedStateMachine):
         name = next(self._names)
         self._act(name, lambda: retry(self.world, name, ids), fault)
 
+    @rule(ids=st.sets(st.integers(0, 9), min_size=1, max_size=4), fault=_FAULT)
+    def remove(self, ids: set[int], fault: Fault | None) -> None:
+        name = next(self._names)
+        self._act(name, lambda: remove(self.world, name, ids), fault)
+
+    @precondition(lambda self: self.farmers)
+    @rule(which=_WHICH, ids=st.sets(st.integers(0, 9), min_size=1, max_size=4))
+    def cancel(self, which: int, ids: set[int]) -> None:
+        farmer = self._farmer(which)
+        self._act(farmer.name, lambda: farmer.cancel(ids))
+
     @precondition(lambda self: all(farmer.task is None for farmer in self.plain))
     @rule(fault=_FAULT)
     def reclaim(self, fault: Fault | None) -> None:
@@ -335,7 +346,8 @@ class Protocol(RuleBasedStateMachine):
             last.recover()
             last.leave()
         workdir = self.world.workdir
-        assert sorted(self.world.truth.recorded()) == list(range(len(last.farm.catalog)))
+        done = [*self.world.truth.recorded(), *self.world.truth.removed()]
+        assert sorted(done) == list(range(len(last.farm.catalog)))
         assert ids_in(workdir.toprocess) + ids_in(workdir.added) == []
         assert self.journals() == []
 

@@ -33,6 +33,7 @@ class Truth:
     def start(self, task_id: int, owner: str) -> None:
         """Note that a task is run."""
         assert task_id not in self.running, f"task {task_id} runs at {self.running[task_id]} and {owner} at once"
+        assert task_id not in self.removed(), f"task {task_id} is run by {owner}, although it was removed"
         assert task_id not in self.noted, f"task {task_id} is run again by {owner}, although its end was noted"
         self.running[task_id] = owner
 
@@ -54,7 +55,15 @@ class Truth:
         assert [task_id for task_id, count in counts.items() if count > 1] == [], "recorded twice"
         wrong = {task_id for task_id, is_finished in lines if is_finished not in self.outcomes[task_id]}
         assert not wrong, f"recorded otherwise than they ended: {sorted(wrong)}"
+        twice = counts.keys() & set(self.removed())
+        assert not twice, f"recorded and removed: {sorted(twice)}"
         return dict(lines)
+
+    def removed(self) -> list[int]:
+        """Return the tasks that were taken off the list; each must be there once."""
+        ids = ids_of(self.workdir / "removed")
+        assert len(ids) == len(set(ids)), "removed twice"
+        return ids
 
     def check(self) -> None:
         """Check what must be true at any moment."""

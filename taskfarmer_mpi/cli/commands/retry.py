@@ -14,11 +14,12 @@ import shlex
 import signal
 from collections.abc import Collection
 
-from taskfarmer_mpi.cli.arguments import add_workdir, past_moment
+from taskfarmer_mpi.cli.arguments import add_workdir, check_ids, past_moment, task_ids
 from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import list_ids, tasks
 from taskfarmer_mpi.errors import UserError, describe
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
+from taskfarmer_mpi.history.task_texts import count_tasks
 from taskfarmer_mpi.upkeep.failure_filter import LOG_LINES, FailureFilter
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.upkeep.retry import Retried, retry_tasks
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
     parser.add_argument(
-        "ids", type=_task_ids, nargs="*", metavar="ID", help="tasks, also as ranges like 10-19 (default: all that failed)"
+        "ids", type=task_ids, nargs="*", metavar="ID", help="tasks, also as ranges like 10-19 (default: all that failed)"
     )
     about = parser.add_argument_group("which of the failed tasks")
     about.add_argument(
@@ -63,22 +64,11 @@ def _exit_code(text: str) -> int:
     return int(text)
 
 
-def _task_ids(text: str) -> range:
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the ID of a task or a range of them, like 7 or 10-19")
-    return range(int(first), int(last or first) + 1)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Move the tasks and say which."""
     workdir = Workdir.existing(arguments.workdir)
     stored = read_stored(workdir)
-    count = stored.listed + (read_file(workdir.tasks_added) or b"").count(b"\n")
-    for part in arguments.ids:
-        if part[-1] >= count:
-            raise UserError(f"{workdir.path}: there is no task {part[-1]}; it has {count} tasks, from 0 on")
-    ids = {task_id for part in arguments.ids for task_id in part} if arguments.ids else None
+    ids = check_ids(arguments.ids, workdir.path, count_tasks(workdir, stored))
     chosen = FailureFilter(frozenset(arguments.host), frozenset(arguments.exit), arguments.since, arguments.match)
     lock = open_lock(workdir, os.environ)
     try:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         if not has_ended and time.monotonic() >= next_look:
             states.look(arguments.id + 1)
-            has_ended = states.places[arguments.id] in (Place.FINISHED, Place.FAILED)
+            has_ended = states.places[arguments.id] in (Place.FINISHED, Place.FAILED, Place.REMOVED)
             next_look = time.monotonic() + _STATE
         elif not has_ended:
             time.sleep(_LOOK)

@@ -1,6 +1,6 @@
 """Wait until the list is done, whoever works on it.
 
-Exit code 0: all tasks finished; 1: some failed; 75: the time is over.
+Exit code 0: all tasks finished, but for those that were removed; 1: some failed; 75: the time is over.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     while True:
         began = time.monotonic()
         counts = observer.look(0).tasks
-        if counts.failed and (arguments.any_failed or counts.finished + counts.failed == counts.total):
+        is_done = counts.finished + counts.failed + counts.removed == counts.total
+        if counts.failed and (arguments.any_failed or is_done):
             return 1
-        if counts.finished == counts.total:
+        if is_done:
             return 0
         now = time.monotonic()
         if now >= end:
