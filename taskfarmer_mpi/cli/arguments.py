@@ -12,6 +12,10 @@ from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.workdir.files import Workdir
+
 
 def check_directory() -> None:
     """Refuse to begin where relative paths mean nothing.
@@ -74,6 +78,15 @@ def add_chosen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--match", default="", metavar="TEXT", help="those whose line has this text; with IDs, those of them that have it"
     )
+
+
+def count_at_work(workdir: Workdir) -> str:
+    """Say how many farmers are at work, and that they take something."""
+    from taskfarmer_mpi.history.runs import FarmerState, read_histories
+
+    at_work = (FarmerState.ALIVE, FarmerState.UNKNOWN)
+    count = sum(bool(one.identity.slots) and one.state in at_work for one in read_histories(workdir)[0])
+    return {0: "no farmer is at work; the next one takes", 1: "1 farmer takes"}.get(count, f"{count} farmers take")
 
 
 def check_ids(parts: Iterable[range], workdir: Path, count: int) -> set[int] | None:

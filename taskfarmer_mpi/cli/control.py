@@ -40,6 +40,8 @@ COMMANDS = {
     "retry": "put failed tasks back on the list",
     "remove": "take tasks off the list that are not to be run",
     "cancel": "take tasks off the list, and end those that run",
+    "pause": "have farmers take no more tasks until they are to go on",
+    "resume": "have farmers take tasks again",
     "reclaim": "put tasks in nobody's hands back on the list",
     "repair": "find damage of the lists, and mend it",
     "stop": "stop all farmers",
@@ -47,7 +49,7 @@ COMMANDS = {
 """What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
 INQUIRIES = ("show", "log", "wait")
 """Those that are modules of `taskfarmer_mpi.cli.inquiries`."""
-CHANGES = ("remove", "cancel")
+CHANGES = ("remove", "cancel", "pause", "resume")
 """Those that are modules of `taskfarmer_mpi.cli.changes`."""
 CHANGING = ("add", "retry", "reclaim", "stop", *CHANGES)
 """Those whose purpose is not what they print."""

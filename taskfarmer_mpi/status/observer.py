@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from operator import attrgetter, itemgetter
 
+from taskfarmer_mpi.changes.pause import read_pause
 from taskfarmer_mpi.common.causes import cause_of
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import UserError
@@ -78,7 +79,12 @@ class Observer:
             running=running,
             failures=[self._failure(task, command, pairs) for task, command in failed.items()],
             warnings=warnings,
+            paused=self._pause(),
         )
+
+    def _pause(self) -> str:
+        with reading(self._workdir.paused):
+            return read_pause(self._workdir)
 
     def _summary_of(self, history: FarmerHistory) -> JournalSummary | None:
         return self._states.summaries.get(history.path.stem)

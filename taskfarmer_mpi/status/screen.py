@@ -63,6 +63,8 @@ def _draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
     )
     others += f", {tasks.removed:,} removed" if tasks.removed else ""
     yield from [f"  {ended}, {others}"] if width >= _WIDE else [f"  {ended},", f"  {others}"]
+    if status.paused:
+        yield paint(make_printable(f"  {status.paused}: no tasks are taken until: taskfarmer-ctl resume"), "warning")
     bar = max(10, min(_BAR, width - _BESIDE_BAR))
     yield f"  {_draw_bar(tasks, paint, bar)} {_say_rest(status)}"
     if status.nobody:

@@ -92,6 +92,8 @@ class Status(Value):
     """The last ones, the oldest first."""
     warnings: list[str]
     """What could not be read, and why."""
+    paused: str = ""
+    """Who paused the farmers and when; empty if they are not."""
 
     @property
     def is_done(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.shortage import Shortage
 from taskfarmer_mpi.errors import ShortageError, describe, is_shortage
 from taskfarmer_mpi.lives.life_locks import LifeLock
@@ -18,6 +20,10 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.locks import STOP_PATIENCE
 
+log = Log(__name__)
+
+PAUSED_LOOK = 1.0
+"""How often farmers that are paused look whether they may go on [s], all together no oftener than 50 times a second."""
 NOTED_WAIT = 0.1
 """How long a farmer must have waited for the lock [s] for a visit that brought nothing to be noted."""
 
@@ -40,7 +46,7 @@ class Visits:
         clock: Callable[[], float],
     ) -> None:
         self._lock = farm.lock
-        self._workdir = farm.workdir.path
+        self._workdir = farm.workdir
         self._journal = journal
         self._pace = pace
         self._lock_patience = lock_patience
@@ -48,6 +54,7 @@ class Visits:
         self._visitor = Visitor(farm, journal, life)
         self._lock_wait = LockWait(farm.lock, clock)
         self._neighbours = neighbours
+        self._pause = ""
         self._shortage = Shortage("the lists are not visited", clock)
         self.times = VisitTimes(pace, clock)
 
@@ -75,11 +82,13 @@ class Visits:
         except OSError as error:
             if not is_shortage(error):
                 raise
-            self._wait_out(ShortageError(describe(error, self._workdir)), situation)
+            self._wait_out(ShortageError(describe(error, self._workdir.path)), situation)
             return None
         self._shortage.see_success()
         self._note(visit, begin, waited)
         self.times.see_visit(now - waited, has_taken=bool(visit.taken))
+        if self._pause:
+            self.times.postpone(max(PAUSED_LOOK, self._neighbours.count() / 50))
         return visit
 
     def _wait_out(self, error: ShortageError, situation: Situation) -> None:
@@ -87,12 +96,28 @@ class Visits:
 
     def _exchange(self, tasks: TasksInHand, situation: Situation) -> Visit:
         try:
-            if tasks.queue and self.times.is_queue_stale:
+            is_paused = self._is_paused(may_care=situation.takes_tasks)
+            if tasks.queue and (is_paused or self.times.is_queue_stale):
                 tasks.give_back_queue()
-            may_take = situation.takes_tasks and not tasks.back  # not at once what it gave away
+            may_take = situation.takes_tasks and not (tasks.back or is_paused)  # not at once what it gave away
             return self._visitor.visit(tasks, partial(self._count, tasks, situation) if may_take else _none)
         finally:
             self._lock.release()
+
+    def _is_paused(self, *, may_care: bool) -> bool:
+        """Whether users want that no tasks are taken; say so when that changes."""
+        reason = ""
+        if may_care and os.path.exists(self._workdir.paused):
+            from taskfarmer_mpi.changes.pause import read_pause
+
+            reason = read_pause(self._workdir)
+        if reason != self._pause:
+            self._pause = reason
+            what = (
+                f"{reason}: no tasks are taken until: taskfarmer-ctl resume {self._workdir.path}" if reason else "going on"
+            )
+            (log.info if self._journal.identity.rank else log.warning)("%s", what)
+        return bool(reason)
 
     def _count(self, tasks: TasksInHand, situation: Situation, remaining: int) -> int:
         """Return how many tasks to take of the `remaining` ones."""

@@ -209,10 +209,9 @@ class Workdir:
         self.tasks_added = self.path / "tasks.added"
         self.attempts = self.path / "attempts"
         self.halted = self.path / "halted"
-        self.finished = self.path / "finished"
-        self.failed = self.path / "failed"
-        self.removed = self.path / "removed"
+        self.finished, self.failed, self.removed = (self.path / name for name in ("finished", "failed", "removed"))
         self.cancels = self.path / "cancels"
+        self.paused = self.path / "paused"
         self.logs = self.path / "logs"
         self.timeline = self.path / "timeline.json"
         self.merged = self.path / "timeline.merged.json"

@@ -24,15 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Look until there is nothing to wait for."""
+    from taskfarmer_mpi.cli.streams import say
     from taskfarmer_mpi.status.observer import Observer
     from taskfarmer_mpi.workdir.files import Workdir
 
     observer = Observer(Workdir.existing(arguments.workdir))
     end = float("inf") if arguments.timeout is None else time.monotonic() + arguments.timeout
-    pause = _PAUSES[0]
+    pause, is_told = _PAUSES[0], False
     while True:
         began = time.monotonic()
-        counts = observer.look(0).tasks
+        status = observer.look(0)
+        counts = status.tasks
+        if status.paused and not is_told:
+            say(f"{status.paused}: it goes on after: taskfarmer-ctl resume", to="stderr")
+        is_told = bool(status.paused)
         is_done = counts.finished + counts.failed + counts.removed == counts.total
         if counts.failed and (arguments.any_failed or is_done):
             return 1
