@@ -13,8 +13,10 @@ from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
+from taskfarmer_mpi.workdir.growing_file import GrowingFile
 from taskfarmer_mpi.workdir.journal import Journal
-from taskfarmer_mpi.workdir.lists import append_lines, encode_removed, parse_task
+from taskfarmer_mpi.workdir.journal_reading import OpenJournals
+from taskfarmer_mpi.workdir.lists import append_lines, encode_removed, ids_in, parse_task
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 Choice = Callable[[Task], bool]
@@ -60,9 +62,12 @@ def remove_tasks(
         If a list cannot be written.
     """
     removed: list[int] = []
+    settled = _Settled(workdir)
+    settled.advance()  # the long way, without the lock; what comes after is short
     with lock.held(patience):
+        settled.advance()
         for path in (workdir.toprocess, workdir.added):  # one after the other: recovery asks whether all of a cut was done
-            cut = _find(path, is_meant)
+            cut = _find(path, lambda task: is_meant(task) and not settled.has(task.id))
             if cut.taken:
                 ids = sorted(task.id for task in cut.taken)
                 journal.note("taken", ids=ids)
@@ -78,6 +83,30 @@ def remove_tasks(
 def record_removed(workdir: Workdir, tasks: Collection[Task], cause: Cause, confirm: Callable[[], None]) -> None:
     """Write down that tasks are not to be run, on disk; the lock is held, and a journal has them."""
     append_lines(workdir.removed, b"".join(encode_removed(task, cause) for task in tasks), confirm)
+
+
+class _Settled:
+    """Tasks that are on the list although they ended, or a farmer has them: after a loss of power, or of that farmer."""
+
+    def __init__(self, workdir: Workdir) -> None:
+        self._lists = [GrowingFile(workdir.finished), GrowingFile(workdir.failed)]
+        self._ended: list[set[int]] = [set(), set()]
+        self._journals = OpenJournals(workdir.farmers)
+        self._held: set[int] = set()
+
+    def advance(self) -> None:
+        """Take in what came since the last call."""
+        self._journals.advance()
+        self._held = self._journals.held()
+        for followed, ended in zip(self._lists, self._ended, strict=True):
+            for lines, is_anew in followed.news():
+                if is_anew:
+                    ended.clear()
+                ended.update(ids_in(lines))
+
+    def has(self, task: int) -> bool:
+        """Whether a task is left on the list, for the next start or for recovery to see to it."""
+        return task in self._held or any(task in ended for ended in self._ended)
 
 
 def _find(path: Path, is_meant: Choice) -> _Cut:

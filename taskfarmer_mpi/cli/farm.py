@@ -105,6 +105,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
         reclaim=arguments.reclaim,
         monitors=_find_monitors(arguments.monitors),
         progress=choose_display(arguments.progress, sys.stderr, os.environ),
+        stay=arguments.stay,
         leave_early=arguments.leave_early,
     )
 

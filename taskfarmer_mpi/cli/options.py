@@ -117,6 +117,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         " (default: 1.5 times what tasks took so far)",
     )
     group.add_argument(
+        "--stay",
+        action="store_true",
+        help="wait for tasks that are added or appended where none is left, until taskfarmer-ctl stop or the time is over",
+    )
+    group.add_argument(
         "--leave-early",
         metavar="SECONDS",
         nargs="?",
@@ -215,6 +220,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.check_rest(
         rest, f"one tasklist at a time, and {arguments.tasklist} is given: start a farm for each, or make one list of them"
     )
+    if arguments.stay and arguments.leave_early is not None:
+        parser.complain("--stay: ranks that wait for more tasks do not leave early: leave one of both away")
     if arguments.tasklist is None and arguments.workdir is None:
         parser.complain("a tasklist is needed, or a --workdir that was used before")
     return arguments

@@ -66,8 +66,7 @@ class Coordinator:
         self._was_busy = True
         self._reports = Reports()
         self._told_leader: int | None = None
-        self._messages = MessagePace(len(life_paths), clock)
-        self._looks = LookPace(clock)
+        self._messages, self._looks = MessagePace(len(life_paths), clock), LookPace(clock)
         self.end: int | None = None
         """Set once the job is over: on ranks that do not lead, to its exit code."""
         self.leader = self.ranks.leader
@@ -250,6 +249,8 @@ class Coordinator:
                 self._wake_all()
 
     def _lead(self) -> None:
+        if self._duties.rests(self._wake_all):
+            return
         self._note_deaths()
         missing = [rank for rank in self.ranks.others if rank not in self.reports]
         if self._farmer.stop_reason is not None or self._farmer.drain_reason is not None:
@@ -265,7 +266,7 @@ class Coordinator:
         elif missing:
             self._farmer.look_again()  # farmers of other jobs may have given tasks back
         elif self._duties.has_waited_enough() if self.recovery.waiting else self._is_final():
-            self.end = 0
+            self.end = self._duties.end_or_rest()
 
     def _end_early(self) -> None:
         if self._farmer.stop_reason is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import replace
@@ -20,6 +21,8 @@ log = Log(__name__)
 
 WATCH_INTERVAL = 2.0
 """How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""
+REST = 30.0
+"""How often the leader of a job that waits for more tasks looks for dead farmers [s]."""
 LOCK_PATIENCE = 1.0
 """How long recovery waits for the lock before it tries again later [s]."""
 WAIT_REPORT = 1.0
@@ -36,6 +39,8 @@ class LeaderDuties:
         patience: float,
         watch: TasklistWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_staying: bool = False,
     ) -> None:
         """Do nothing yet.
 
@@ -51,7 +56,11 @@ class LeaderDuties:
             What notices lines that are appended to the tasklist.
         clock
             A clock that only goes forward [s].
+        is_staying
+            Whether the job waits for more tasks where none is left.
         """
+        self._is_staying = is_staying
+        self._rest_end = -math.inf
         self._farm = farm
         self._farmer = farmer
         self._patience = patience
@@ -124,6 +133,30 @@ class LeaderDuties:
         if not is_longer and not self._watch.is_quiet:
             self._next_watch = self._clock() + WATCH_INTERVAL / 10
         return is_longer
+
+    def end_or_rest(self) -> int | None:
+        """Return the end of a job where nothing is left; None if it waits for more tasks."""
+        if not self._is_staying:
+            return 0
+        self._rest_end = self._clock() + REST
+        return None
+
+    def rests(self, wake: Callable[[], None]) -> bool:
+        """Whether there is nothing to do but to wait for more tasks; calls `wake` if some have come."""
+        if self._clock() >= self._rest_end or not self._farmer.takes_tasks:
+            return False
+        if self._sees_tasks():
+            self._rest_end = -math.inf
+            wake()
+        return True
+
+    def _sees_tasks(self) -> bool:
+        """Whether tasks are on the list, as far as can be seen without the lock."""
+        with suppress(OSError):  # a directory in trouble is a matter of the next visit
+            self._farm.workdir.refresh()
+            stacks = (self._farm.workdir.toprocess, self._farm.workdir.added)
+            return any(path.stat().st_size > 0 for path in stacks if path.exists())
+        return False
 
     def has_looked_again(self) -> bool:
         """Whether this farmer looked at the list since the last task of this job was settled; if not, have it look."""

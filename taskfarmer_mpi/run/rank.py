@@ -149,7 +149,7 @@ def _make_coordinator(start: Start, farmer: Farmer, orders: Orders, environ: Map
     coordinator = Coordinator(
         channel=channel,
         farmer=farmer,
-        duties=LeaderDuties(start.farm, farmer, options.lock_patience, start.watch()),
+        duties=LeaderDuties(start.farm, farmer, options.lock_patience, start.watch(), is_staying=options.stay),
         life_paths={rank: start.lock.life_path(other, "alive") for rank, other in orders.farmers.items()},
     )
     if options.leave_early is not None:

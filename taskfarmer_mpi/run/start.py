@@ -72,6 +72,8 @@ class Options(Value):
     """How progress is shown: bar, lines or none."""
     monitors: tuple[Definition, ...] = ()
     """What is told of the farmers' lives."""
+    stay: bool = False
+    """Whether to wait for more tasks where none is left."""
     leave_early: float | None = None
     """How long a rank must have had nothing to do before it leaves [s]; None to stay to the end."""
 
@@ -96,10 +98,8 @@ class Start:
         self._comm = comm
         self.rank = comm.rank
         self._limits = startup.Limits(options.lock_patience, options.mpi_patience, is_hurried)
-        self._environ = environ
-        self._name = name
-        self._job = environ.get("SLURM_JOB_ID", "")
-        self._begin = time.time()
+        self._environ, self._name = environ, name
+        self._job, self._begin = environ.get("SLURM_JOB_ID", ""), time.time()
         self._recovery = Recovery()
         self._absence: str | None = None
         """Why this rank can run no tasks, if so: the others go on."""

@@ -1,4 +1,4 @@
-"""A tasklist whose lines fill a command, as with GNU parallel: ``{}`` stands for a line, ``{.}`` for it without its ending."""
+"""A tasklist whose lines fill a command, as with GNU parallel: ``{}`` stands for a line, ``{.}`` for it without ending."""
 
 from __future__ import annotations
 

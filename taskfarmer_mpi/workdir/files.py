@@ -124,10 +124,7 @@ def write_all(fd: int, data: bytes) -> None:
 def read_file(path: Path, offset: int = 0, size: int = -1) -> bytes | None:
     """Return the content of `path` from `offset` on, at most `size` bytes, opened anew; None if there is no such file.
 
-    Raises
-    ------
-    OSError
-        If it cannot be read, or something else is there, as a directory or a pipe.
+    A directory or a pipe in its place is an `OSError`.
     """
     try:
         fd = open_file(path, os.O_RDONLY)
@@ -207,18 +204,14 @@ class Workdir:
         self.added = self.path / "toprocess.added"
         self.stop_request = self.path / "stop"
         self.tasks_added = self.path / "tasks.added"
-        self.attempts = self.path / "attempts"
-        self.halted = self.path / "halted"
+        self.attempts, self.halted = self.path / "attempts", self.path / "halted"
         self.finished, self.failed, self.removed = (self.path / name for name in ("finished", "failed", "removed"))
-        self.cancels = self.path / "cancels"
-        self.paused = self.path / "paused"
+        self.cancels, self.paused = self.path / "cancels", self.path / "paused"
         self.logs = self.path / "logs"
-        self.timeline = self.path / "timeline.json"
-        self.merged = self.path / "timeline.merged.json"
+        self.timeline, self.merged = self.path / "timeline.json", self.path / "timeline.merged.json"
         self.config = self.path / "farm.ini"
         self.agreement = self.path / "agreement"
-        self.farmers = self.path / "farmers"
-        self.jobs = self.path / "jobs"
+        self.farmers, self.jobs = self.path / "farmers", self.path / "jobs"
         self._folders = [self.path, self.farmers]
 
     @classmethod

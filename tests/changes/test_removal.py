@@ -19,7 +19,7 @@ from taskfarmer_mpi.upkeep.reopening import hands
 from taskfarmer_mpi.upkeep.retry import retry_tasks
 from taskfarmer_mpi.workdir.catalog import Origin
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.lists import encode_removed, split_removed
+from taskfarmer_mpi.workdir.lists import append_tasks, encode_removed, split_removed
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
 COMMANDS = [f"true {i}" for i in range(6)]
@@ -76,6 +76,17 @@ def test_tasks_in_the_hands_of_a_farmer_are_left_alone(tmp_path: Path) -> None:
     farm.workdir.toprocess.write_text("".join(f"{i} true {i}\n" for i in (5, 4, 3)))
     Hand(farm, "alive").note("taken", ids=[0, 1, 2])
     assert remove(farm, {1, 3}) == [3]
+
+
+def test_what_ended_or_is_in_hands_although_it_is_on_the_list_is_left_alone(tmp_path: Path) -> None:
+    farm = farm_with_more(tmp_path)
+    append_tasks(farm.workdir.finished, [Task(0, "true 0")], unasked)  # its cut was lost with the power
+    append_tasks(farm.workdir.failed, [Task(1, "true 1")], unasked)
+    hand = Hand(farm, "dead")
+    hand.note("taken", ids=[2])
+    hand.die()
+    assert remove(farm, {0, 1, 2, 3}) == [3]
+    assert ids_in(farm.workdir.toprocess) == [5, 4, 2, 1, 0]
 
 
 def test_the_next_start_leaves_removed_tasks_alone_and_checks_them(tmp_path: Path) -> None:

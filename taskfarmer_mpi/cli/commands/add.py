@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
@@ -28,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f", "--file", type=Path, metavar="F", help="a file with one task per line, as a tasklist has them; -: stdin"
     )
 
+    parser.add_argument(
+        "--parsable", action="store_true", help="print the new IDs only, as ranges like 10-19 or single ones, one a line"
+    )
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Add the tasks and say which IDs they have."""
@@ -39,11 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("nothing to add: give commands, or --file with one task per line")
     farm = reopen_farm(Workdir.existing(arguments.workdir), os.environ)
     check_texts(farm, texts)
+    parts: list[range] = []
     for start in range(0, len(texts), BATCH):
         with farm.lock.held(LOCK_PATIENCE):
             added = add_tasks(farm, texts[start : start + BATCH], Origin.USER)
-        last = added.stop - 1
-        print(f"added {tasks(len(added))}: {added.start}" + (f" to {last}" if len(added) > 1 else ""))
+        if parts and parts[-1].stop == added.start:  # nobody else added some between
+            added = range(parts.pop().start, added.stop)
+        parts.append(added)
+    if arguments.parsable:
+        show(*(str(part.start) if len(part) == 1 else f"{part.start}-{part.stop - 1}" for part in parts))
+        return 0
+    for part in parts:
+        print(f"added {tasks(len(part))}: {part.start}" + (f" to {part.stop - 1}" if len(part) > 1 else ""))
     if not texts:
         print("added 0 tasks")
     histories, _ = read_histories(farm.workdir)
