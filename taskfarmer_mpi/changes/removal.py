@@ -82,7 +82,8 @@ def remove_tasks(
 
 def record_removed(workdir: Workdir, tasks: Collection[Task], cause: Cause, confirm: Callable[[], None]) -> None:
     """Write down that tasks are not to be run, on disk; the lock is held, and a journal has them."""
-    append_lines(workdir.removed, b"".join(encode_removed(task, cause) for task in tasks), confirm)
+    ordered = sorted(tasks, key=lambda task: task.id)
+    append_lines(workdir.removed, b"".join(encode_removed(task, cause) for task in ordered), confirm)
 
 
 class _Settled:
