@@ -135,6 +135,7 @@ def test_the_real_files_of_pytaskfarmer_have_a_status(site: Site, pytaskfarmer: 
         "taken": 0,
         "to_do": 0,
         "nobody": 0,
+        "removed": 0,
     }
 
 
@@ -417,6 +418,7 @@ def test_tasks_that_came_later_have_their_texts_and_places(site: Site) -> None:
         "taken": 0,
         "to_do": 0,
         "nobody": 0,
+        "removed": 0,
     }
     assert [run["command"] for run in status["running"]] == [waiting, f"{waiting} # later"]
     gate.touch()
