@@ -44,6 +44,10 @@ class Setting:
         chance = random.Random(self.seed)
         return self.farm_of([chance.uniform(least, most) for _ in range(count)])
 
+    def wait(self, most: float) -> None:
+        """Wait for up to `most` seconds: the seed chooses the moment."""
+        time.sleep(random.Random(f"moment {self.seed}").uniform(0, most))
+
     def farm_of(self, seconds: list[float]) -> NFSFarm:
         """Make a list of tasks that last so long [s]; every tenth fails."""
         codes = [3 if task_id % 10 == 9 else 0 for task_id in range(len(seconds))]
@@ -88,6 +92,7 @@ def cut_while_tasks_run(setting: Setting) -> list[str]:
     farm = setting.farm(2, 40.0, 40.0)
     first = farm.farm("node1", "cut", "-n", "2")
     farm.wait_until_running("cut", 2)
+    setting.wait(5)
     farm.notes.excuse("cut", "cut off")
     setting.nodes.cut("node1")
     time.sleep(LEASE + 2)
@@ -102,9 +107,10 @@ def cut_while_tasks_run(setting: Setting) -> list[str]:
 
 def kill_after_healed_cut(setting: Setting) -> list[str]:
     """Cut a node off, join it, then kill farmer and guardian there: its tasks must end before others get them."""
-    farm = setting.farm_of([75.0, 75.0, *[3.0] * 30])
-    first = farm.farm("node1", "cut", "-n", "3", "--lease", "0")
-    farm.wait_until_running("cut", 3)
+    farm = setting.farm_of([60.0, 60.0, *[3.0] * 30])
+    first = farm.farm("node1", "cut", "-n", "4", "--lease", "0")
+    farm.wait_until_running("cut", 4)
+    setting.wait(5)
     farm.notes.excuse("cut", "cut off")
     setting.nodes.cut("node1")
     time.sleep(2.2 * LEASE)
@@ -119,17 +125,18 @@ def kill_after_healed_cut(setting: Setting) -> list[str]:
     farmer, guardian = "[-]m taskfarmer_mpi", "guardian[.]py"
     kill = f"pkill -STOP -f '{farmer}'; pkill -KILL -f '{guardian}'; pkill -KILL -f '{farmer}'"
     setting.nodes.run("node1", "sh", "-c", kill, cwd="/")
-    second = farm.farm("node2", "other", "-n", "2")
+    second = farm.farm("node2", "other", "-n", "4")
     return finish(farm, first, second)
 
 
 def dry_beside_dead_node(setting: Setting) -> list[str]:
     """Lose a node with tasks in its hands when another one runs dry: who ends with 0 or 1 says that all is recorded."""
-    farm = setting.farm(12, 2.0, 3.0)
+    farm = setting.farm(16, 2.0, 3.0)
     first = farm.farm("node1", "lost", "-n", "2")
     second = farm.farm("node2", "other", "-n", "2")
     farm.wait_until_ended(4)  # the other one has work for some seconds more
     farm.wait_until_running("lost", 1)
+    setting.wait(3)
     farm.notes.excuse("lost", "node lost")
     setting.nodes.kill("node1")
     code = second.wait(DEADLINE)
