@@ -50,15 +50,15 @@ class _Above:
 class Bar:
     """One line on the terminal that is drawn again at each call of `show`."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         """Draw an empty bar, and have log messages appear above it.
 
         Parameters
         ----------
         stream
-            The terminal, or what passes everything on to one.
+            The terminal, or what passes everything on to one; None for the cell of a notebook.
         """
-        console = _Console(file=stream, force_terminal=True)
+        console = Console(force_jupyter=True) if stream is None else _Console(file=stream, force_terminal=True)
         self._progress = Progress(
             TextColumn("{task.percentage:>3.0f} %"),
             BarColumn(bar_width=None),

@@ -52,8 +52,15 @@ def open_lock(workdir: Workdir, environ: Mapping[str, str]) -> WorkLock:
     return WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} (taskfarmer-ctl)")
 
 
-def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
+def reopen_farm(workdir: Workdir, environ: Mapping[str, str], *, is_entering: bool = True) -> Farm:
     """Return the farm of a work directory, with its handler and all of its tasks.
+
+    Parameters
+    ----------
+    workdir, environ
+        The work directory, and the environment that says where its lock is.
+    is_entering
+        Whether this process goes to where the tasks run: input files that the tasklist names may be relative to it.
 
     Raises
     ------
@@ -64,8 +71,9 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str]) -> Farm:
 
     lock = open_lock(workdir, environ)
     stored = read_stored(workdir)
-    with suppress(OSError):  # input files that the tasklist names may be relative to it
-        os.chdir(stored.directory)
+    if is_entering:
+        with suppress(OSError):
+            os.chdir(stored.directory)
     handler = make_handler(stored.handler, stored.tasklist, str(workdir.path))
     if not handler.tasks.begins_with(stored.listed, stored.digest):
         raise UserError(

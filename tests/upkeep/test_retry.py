@@ -10,12 +10,12 @@ import pytest
 from fakes import Hand, ids_in, make_farm, unasked
 from helpers import Process, Site, accounted, is_alive, settled, slices, wait_for
 
-from taskfarmer_mpi.cli.commands.stop import _wait_for_end
 from taskfarmer_mpi.history.runs import read_histories
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.recovery import recover
 from taskfarmer_mpi.upkeep.reopening import hands
 from taskfarmer_mpi.upkeep.retry import Retried, _Scan, _scan, retry_tasks
+from taskfarmer_mpi.upkeep.stopping import wait_for_end
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import Recorded, append_tasks
@@ -241,9 +241,9 @@ def test_stop_waits_for_those_that_it_stops_and_looks_at_no_other_journal(
     histories, _ = read_histories(farm.workdir)
     monkeypatch.setattr("taskfarmer_mpi.cli.commands.stop.read_histories", None)
     hands[0].die()
-    assert [history.identity.farmer for history in _wait_for_end(histories, 0.3)] == ["second"]
+    assert [history.identity.farmer for history in wait_for_end(histories, 0.3)] == ["second"]
     hands[1].die()
-    assert _wait_for_end(histories, 60.0) == []
+    assert wait_for_end(histories, 60.0) == []
 
 
 def test_stop_says_who_does_not_leave(site: Site) -> None:
