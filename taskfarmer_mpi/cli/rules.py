@@ -44,6 +44,33 @@ RULES = (
             " now,success=1; later runs are refused until --halt never or another limit is given (default: never)"
         ),
     ),
+    (
+        "logs",
+        "FORM",
+        (
+            "how the output of tasks is kept: files (one each), failed (only of tasks that failed), packed (one file per"
+            " farmer, which taskfarmer-ctl log reads), none (default: files)"
+        ),
+    ),
+    (
+        "log-limit",
+        "SIZE",
+        "keep so much of each log once its task has ended, from its begin and its end: 64K, 10M; 0: all (default: 0)",
+    ),
+    (
+        "tempdir",
+        "DIR",
+        (
+            "give each task a directory of its own there, in TMPDIR and TASKFARMER_TEMPDIR; it is removed when the task has"
+            " ended, and kept if it failed; DIR may name a variable of the node, as $TMPDIR; off (default: off)"
+        ),
+    ),
+    (
+        "setup",
+        "COMMAND",
+        "run this once per farmer before its first task; if it fails, this farmer takes no tasks; off (default: off)",
+    ),
+    ("teardown", "COMMAND", "run this once per farmer after its last task, also at a stop; off (default: off)"),
 )
 """The rules of a work directory, which keeps them as they were typed: name, value, help."""
 
@@ -69,7 +96,7 @@ RESOURCES = (
 def add_rules(parser: argparse.ArgumentParser) -> None:
     """Add the options; their values are read by `policies`."""
     group = parser.add_argument_group(
-        "tasks that last too long, fail, or take their farmers along (kept in the work directory)"
+        "tasks that last too long, fail, or take farmers along; logs; what surrounds tasks (kept in the work directory)"
     )
     for name, metavar, text in RULES:
         group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))

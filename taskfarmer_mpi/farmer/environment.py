@@ -92,6 +92,10 @@ _MAKE_FLAGS = ("MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS")
 _JOBSERVER = r"(?<![^ ])--jobserver-(?:auth|fds)=-?\d+,-?\d+(?: |$)"
 
 
+_OF_OTHER_FARMS = ("TASKFARMER_TEMPDIR", "TASKFARMER_TIME_LEFT")
+"""What a farm has whose task this farm is, and this one perhaps not."""
+
+
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what a launcher, and the step of a job, tell a rank."""
     launchers = [launcher for launcher in _LAUNCHERS if not launcher.signs.isdisjoint(environ)]
@@ -105,6 +109,8 @@ def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
 def task_environment(environ: Mapping[str, str], farmer: str, workdir: Workdir, rank: int) -> dict[str, str]:
     """Return the environment that all tasks of a farmer share."""
     kept = _without_jobserver(without_launcher(environ))
+    for name in _OF_OTHER_FARMS:
+        kept.pop(name, None)
     family = f"{kept[FAMILY]}:{farmer}" if kept.get(FAMILY) else farmer
     return (
         kept

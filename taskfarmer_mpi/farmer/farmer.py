@@ -45,12 +45,12 @@ class Farmer:
         self._locks = (outfit.task_lock, outfit.life)
         self._limits, self._clock = limits, clock
         self._pace = Pace(outfit.slots)
-        who = outfit.journal.identity
+        who, patience = outfit.journal.identity, limits.lock_patience
         neighbours = Neighbours(outfit.journal.path, who, clock)
-        self._visits = Visits(outfit.farm, outfit.journal, self._locks, self._pace, neighbours, limits.lock_patience, clock)
+        self._visits = Visits(outfit.farm, outfit.journal, self._locks, self._pace, neighbours, patience, clock, outfit.logs)
         self._doubt = NodeDoubt(neighbours, who.host, clock)
         self._tasks = TasksInHand(Attempts(outfit.farm.workdir.attempts), who.farmer)
-        self._starter = Starter(outfit.farm, outfit.runner, outfit.pool, outfit.journal, self._doubt, clock)
+        self._starter = Starter(outfit, self._doubt, clock, limits.deadline)
         self._last_sign = self._due = clock()
         self._is_dry = False
         self.sees_more = False
@@ -66,8 +66,8 @@ class Farmer:
         self._kill_at: float | None = None
         """Until when running tasks have time to end after a stop, on its clock [s]; None if they have none."""
         self.tally = Tally(outfit.slots)
-        self._judge = Judge(outfit.farm, outfit.journal, self._tasks, self.tally, self._doubt)
-        self._overseer = Overseer(outfit.pool, outfit.farm.rules, clock)
+        self._judge = Judge(outfit, self._tasks, self.tally, self._doubt)
+        self._overseer = Overseer(outfit.pool, outfit.farm.rules, clock, outfit.logs)
 
     @property
     def is_idle(self) -> bool:

@@ -12,6 +12,11 @@ from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.farmer.tempdirs import TempDirs
+    from taskfarmer_mpi.logs.keeper import LogKeeper
+
 
 class Outfit(Value):
     """What a farmer works with."""
@@ -30,6 +35,19 @@ class Outfit(Value):
     """Held as long as this farmer lives."""
     task_lock: LifeLock
     """Held as long as this farmer, or a process of its tasks, lives."""
+    logs: LogKeeper | None = None
+    """What removes, packs and cuts logs; None where they stay as they are."""
+    tempdirs: TempDirs | None = None
+    """What makes a directory for each task, if it gets one."""
+
+
+def make_log_keeper(farm: Farm, farmer: str) -> LogKeeper | None:
+    """Return what removes, packs and cuts the logs of a farmer's tasks, if the rules want any of it."""
+    if not farm.rules.handles_logs:
+        return None
+    from taskfarmer_mpi.logs.keeper import LogKeeper
+
+    return LogKeeper(farm.workdir, farm.rules, farmer)
 
 
 class Limits(Value):

@@ -13,13 +13,17 @@ from taskfarmer_mpi.policies.rules import Rules
 from taskfarmer_mpi.policies.time_limit import TimeLimit
 from taskfarmer_mpi.tasklists.task import Run
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.logs.keeper import LogKeeper
+
 log = Log(__name__)
 
 
 class Overseer:
     """Watches over the running tasks of one farmer."""
 
-    def __init__(self, pool: Pool, rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: Pool, rules: Rules, clock: Callable[[], float], logs: LogKeeper | None = None) -> None:
         """Watch nothing unless the rules say so.
 
         Parameters
@@ -30,10 +34,13 @@ class Overseer:
             How long tasks may last, and how they are asked to end.
         clock
             A clock that only goes forward [s]: that of the pool.
+        logs
+            What sees to it that their logs do not grow too much, if anything does.
         """
         self._pool = pool
         self._rules = rules
         self._clock = clock
+        self._logs = logs
         self._limit = TimeLimit(rules.task_time) if rules.task_time is not None else None
         self._deadlines: dict[tuple[int, float], float] = {}
         """When those are killed that were asked to end [s], by process and start."""
@@ -45,6 +52,8 @@ class Overseer:
 
     def step(self) -> None:
         """Ask what lasts too long to end, and kill what did not heed that."""
+        if self._logs is not None:
+            self._logs.look(task_id for _, task_id, _ in self._pool.running())
         if self._limit is None and not self._deadlines:
             return
         now, allowed = self._clock(), self._limit.seconds if self._limit is not None else math.inf

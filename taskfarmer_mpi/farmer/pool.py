@@ -74,6 +74,7 @@ class Pool:
         first_node_slot: int = 0,
         lease: float = 0.0,
         portion: Portion | None = None,
+        has_logs: bool = True,
     ) -> None:
         """Start the guardian; no task runs yet.
 
@@ -95,11 +96,11 @@ class Pool:
             After how long without an answer the file system gives the locks of a node away [s]; 0 if it never does.
         portion
             What each slot has for itself; None if nothing.
+        has_logs
+            Whether what tasks write is kept.
         """
         self._owner = Owner.here(farmer, str(task_lock.path), str(workdir.path))
-        self._processes = ProcessStart(
-            task_lock=task_lock, workdir=workdir, environ=environ, first_node_slot=first_node_slot, portion=portion
-        )
+        self._processes = ProcessStart(task_lock, workdir, environ, first_node_slot, portion, has_logs)
         self._free = list(range(slots))
         self.has_survivors = False
         """Whether processes of tasks lived on after they were killed."""
@@ -234,7 +235,9 @@ class Pool:
 
     def ask(self, pids: Iterable[int], number: signal.Signals) -> None:
         """Send a signal to the process groups of some tasks, so that they end by themselves."""
-        self._signal_tasks(number, pids)
+        for pid in pids:
+            with suppress(OSError):  # it is gone, or it became another user's
+                os.killpg(pid, number)
 
     def condemn(self, pid: int, cause: Cause) -> None:
         """Know why the run of a process ends, whatever its exit code will be; what it leaves behind is killed then."""
@@ -243,7 +246,7 @@ class Pool:
     def kill_one(self, pid: int) -> None:
         """Kill all processes of one task."""
         if pid in self._running:
-            self._signal_tasks(signal.SIGKILL, [pid])
+            self.ask([pid], signal.SIGKILL)
             self._kill_rest(pid, self._running[pid].task)
 
     def _kill_rest(self, pid: int, task: Task) -> None:
@@ -263,7 +266,7 @@ class Pool:
             How long to wait for the last one to die [s]; what does not die then keeps the task lock, and `has_survivors`.
         """
         runs = self._terminate()
-        self._signal_tasks(signal.SIGKILL, self._running)
+        self.ask(self._running, signal.SIGKILL)
         try:
             are_gone = kill_processes(self._owner, patience, (self._guard.pid,))
         except OSError:  # no descriptor is left to look with: the guardian does it once this farmer is gone
@@ -279,13 +282,8 @@ class Pool:
         asked = {pid: running.patience for pid, running in self._running.items() if running.patience > 0}
         if not asked:
             return []
-        self._signal_tasks(signal.SIGTERM, asked)
+        self.ask(asked, signal.SIGTERM)
         return self._reap_until(time.monotonic() + max(asked.values()), lambda: asked.keys().isdisjoint(self._running))
-
-    def _signal_tasks(self, number: signal.Signals, pids: Iterable[int]) -> None:
-        for pid in pids:
-            with suppress(OSError):  # it is gone, or it became another user's
-                os.killpg(pid, number)
 
     def _reap_until(self, deadline: float, is_done: Callable[[], bool]) -> list[Run]:
         runs = self.reap()

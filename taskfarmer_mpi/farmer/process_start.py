@@ -50,12 +50,12 @@ class ProcessStart:
 
     def __init__(
         self,
-        *,
         task_lock: LifeLock,
         workdir: Workdir,
         environ: Mapping[str, str],
         first_node_slot: int = 0,
         portion: Portion | None = None,
+        has_logs: bool = True,
     ) -> None:
         """Prepare what all tasks share.
 
@@ -71,6 +71,8 @@ class ProcessStart:
             The number of slot 0 among the slots of its node.
         portion
             What each slot has for itself; None if nothing.
+        has_logs
+            Whether what tasks write is kept.
         """
         self._task_lock = task_lock
         self._equipment: Equipment | None = None
@@ -84,10 +86,11 @@ class ProcessStart:
         self._logs = workdir.logs
         self._log_prefix = f"{workdir.logs}/log_"
         self._shares_logs = bool(workdir.logs.stat().st_mode & stat.S_IWGRP)
+        self._has_logs = has_logs
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def open_log(self, task: Task) -> int | None:
-        """Return a descriptor of the empty log of a task; None if only this task's cannot be opened.
+        """Return a descriptor for what a task writes, as a rule its empty log; None if only this task's cannot be opened.
 
         Raises
         ------
@@ -95,6 +98,10 @@ class ProcessStart:
             If it would be the same with the log of the next task.
         """
         path = f"{self._log_prefix}{task.id}"
+        if not self._has_logs:
+            with suppress(OSError):  # what an earlier run has left would be taken for this one's
+                os.unlink(path)
+            return os.dup(self._null)
         try:
             fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         except OSError as error:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from taskfarmer_mpi.common.shortage import Shortage
 from taskfarmer_mpi.common.values import replace
-from taskfarmer_mpi.errors import ShortageError, is_shortage
+from taskfarmer_mpi.errors import FarmError, ShortageError, is_shortage
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
-from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.farmer.outfit import Outfit
 from taskfarmer_mpi.history.attempts import Attempts
-from taskfarmer_mpi.runners.shell import Launch, Runner
+from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.journal import Journal
 
 
 class Starter:
     """Fills the slots of a pool."""
 
     def __init__(
-        self, farm: Farm, runner: Runner, pool: Pool, journal: Journal, doubt: NodeDoubt, clock: Callable[[], float]
+        self, outfit: Outfit, doubt: NodeDoubt, clock: Callable[[], float], deadline: Callable[[], float] = lambda: math.inf
     ) -> None:
-        self._farm = farm
-        self._runner = runner
-        self._pool = pool
-        self._journal = journal
+        """Start nothing yet; `deadline` says when the farmer will be stopped, on its clock [s]."""
+        self._farm = outfit.farm
+        self._runner = outfit.runner
+        self._pool = outfit.pool
+        self._journal = outfit.journal
+        self._tempdirs = outfit.tempdirs
+        self._clock = clock
+        self._deadline = deadline
         self._doubt = doubt
         self.shortage = Shortage("no task is started", clock)
 
@@ -66,12 +69,24 @@ class Starter:
             if is_shortage(error):
                 raise ShortageError(f"cannot make a command of a task: {error}") from error
             return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
+        more: dict[str, str] = {}
         if attempts is not None and (before := attempts.count(task.id)):
-            launch = _with_attempt(launch, before + 1)
-        return self._pool.start(task, launch)
+            more["TASKFARMER_ATTEMPT"] = str(before + 1)
+        if (end := self._deadline()) < math.inf:
+            more["TASKFARMER_TIME_LEFT"] = str(max(0, int(end - self._clock())))
+        if self._tempdirs is None:
+            return self._pool.start(task, _with_environ(launch, more))
+        more["TMPDIR"] = more["TASKFARMER_TEMPDIR"] = self._tempdirs.make(task.id)
+        try:
+            return self._pool.start(task, _with_environ(launch, more))
+        except FarmError:
+            self._tempdirs.end(task.id, is_kept=False)
+            raise
 
 
-def _with_attempt(launch: Launch, number: int) -> Launch:
-    """Return a launch whose task finds the number of its attempt in its environment."""
-    fallback = launch.fallback and _with_attempt(launch.fallback, number)
-    return replace(launch, environ={**launch.environ, "TASKFARMER_ATTEMPT": str(number)}, fallback=fallback)
+def _with_environ(launch: Launch, more: dict[str, str]) -> Launch:
+    """Return a launch whose task finds more in its environment."""
+    if not more:
+        return launch
+    fallback = launch.fallback and _with_environ(launch.fallback, more)
+    return replace(launch, environ={**launch.environ, **more}, fallback=fallback)

@@ -49,10 +49,10 @@ def parse_attempt(line: bytes) -> Attempt | None:
 class _Tries:
     """What is known of one task."""
 
-    __slots__ = ("crashes", "failures", "last", "seen")
+    __slots__ = ("crashes", "failures", "last", "resets", "seen")
 
     def __init__(self) -> None:
-        self.last = self.failures = self.crashes = 0
+        self.last = self.failures = self.crashes = self.resets = 0
         self.seen: set[tuple[int, str] | str] = set()
 
     def add(self, attempt: Attempt) -> None:
@@ -63,6 +63,7 @@ class _Tries:
         self.last = max(self.last, attempt.number)
         if attempt.kind == RESET:
             self.failures = self.crashes = 0
+            self.resets += 1
         elif attempt.kind == FAILED:
             self.failures += 1
         else:
@@ -107,6 +108,10 @@ class Attempts:
     def crashes(self, task: int) -> int:
         """Return how many farmers died since then while it ran."""
         return self._tasks[task].crashes if task in self._tasks else 0
+
+    def resets(self, task: int) -> int:
+        """Return how often a user had it tried again."""
+        return self._tasks[task].resets if task in self._tasks else 0
 
     def has_crash(self, task: int, farmer: str) -> bool:
         """Whether it is known that a farmer died while it ran."""

@@ -11,7 +11,7 @@ from taskfarmer_mpi.common.causes import Cause, cause_of, describe_cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.history.failures import read_log
+from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journal, read_records
 from taskfarmer_mpi.workdir.journal_records import read_identity
@@ -81,10 +81,12 @@ def group_failures(workdir: Workdir, tasks: Iterable[int], runs: Mapping[int, Fa
     Lines that differ only in numbers count as the same. Of many logs only the first `LOGS` are read; the other tasks are in
     groups without a line. Groups of one cause on several nodes are one group.
     """
+    tasks = list(tasks)
+    logs = Logs(workdir, tasks[:LOGS])
     kinds: dict[tuple[Cause | None, int | None, str], tuple[bytes, str, list[int]]] = {}
     for number, task in enumerate(tasks):
         code, kind = (runs[task].returncode, runs[task].cause) if task in runs else (None, None)
-        head, tail = read_log(workdir.log(task)) if number < LOGS else (b"", b"")
+        head, tail = logs.ends(task) if number < LOGS else (b"", b"")
         cause = describe_cause(code, head, kind)
         line = "".join(last_lines(tail, 1, WIDTH)) if not cause.startswith("could not be started") else ""
         key = (kind, code, re.sub(r"\d+", "#", line or cause))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
-
 from taskfarmer_mpi.common.causes import describe_cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.runs import Attempt
-from taskfarmer_mpi.workdir.files import Workdir, open_file, read_file, reading
+from taskfarmer_mpi.logs.reading import Logs
+from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
 from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lists import parse_task
 
-_LOG_HEAD = 512
-_LOG_TAIL = 8 * 1024
 _LINE_GUESS = 2 * 1024
 
 
@@ -62,14 +57,12 @@ def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
     return {task.id: task.text for task in tasks}
 
 
-def tell_failure(
-    workdir: Workdir, task: int, command: str, who: Identity | None, run: Attempt | None, lines: int
-) -> Failure:
+def tell_failure(logs: Logs, task: int, command: str, who: Identity | None, run: Attempt | None, lines: int) -> Failure:
     """Return what is known of a failed task.
 
     Parameters
     ----------
-    workdir
+    logs
         Where its log is.
     task, command
         The task.
@@ -78,7 +71,7 @@ def tell_failure(
     lines
         How many of the last lines of the log to quote.
     """
-    head, tail = read_log(workdir.log(task))
+    head, tail = logs.ends(task)
     return Failure(
         task=task,
         cause=describe_cause(run.returncode, head, run.cause, run.max_rss) if run else describe_cause(None, head),
@@ -90,24 +83,9 @@ def tell_failure(
         begin=run.begin if run else None,
         end=run.end if run else None,
         command=command,
-        log=str(workdir.log(task)),
+        log=logs.name(task),
         log_tail=last_lines(tail, lines),
         kind=run.cause if run else None,
         cpu=run.cpu if run else None,
         max_rss=(run.max_rss or None) if run else None,
     )
-
-
-def read_log(path: Path) -> tuple[bytes, bytes]:
-    """Return the first and the last bytes of a task's log; nothing if it cannot be read."""
-    try:
-        fd = open_file(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return b"", b""
-            return os.pread(fd, _LOG_HEAD, 0), os.pread(fd, _LOG_TAIL, max(0, status.st_size - _LOG_TAIL))
-        finally:
-            os.close(fd)
-    except OSError:
-        return b"", b""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import Enum
 from pathlib import Path
 
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal_reading import JournalState, all_journals, open_journal
 from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Record, parse_record, read_identity
@@ -33,6 +35,8 @@ class LastPlaces:
         self.trouble: str | None = None
         """Which journal is damaged, if one is."""
         self._moments: dict[int, float] = {}
+        self.ends: Counter[int] = Counter()
+        """How often each task ended, by the journals."""
 
     def see(self, tasks: set[int], place: Place, moment: float) -> None:
         """Take into account where tasks were at a moment [s since the epoch]."""
@@ -52,8 +56,10 @@ def read_last_places(workdir: Workdir) -> LastPlaces:
     found = LastPlaces()
     for path in all_journals(workdir.farmers):
         _read(path, found)
+    attempts = Attempts(workdir.attempts)
+    attempts.advance()
     for task, place in found.places.items():
-        if place in (Place.FINISHED, Place.FAILED) and _is_retried(workdir, task):
+        if place in (Place.FINISHED, Place.FAILED) and _is_retried(workdir, task, attempts, found.ends[task]):
             found.places[task] = Place.TO_DO
     return found
 
@@ -94,10 +100,16 @@ def _see(record: Record, moment: float, found: LastPlaces) -> None:
     if kind in ("taken", "given"):
         found.see(set(record["ids"]), Place.HELD if kind == "taken" else Place.TO_DO, moment)
     elif kind == "end":
+        found.ends[record["id"]] += 1
         found.see({record["id"]}, Place.FINISHED if record["rc"] == 0 else Place.FAILED, moment)
 
 
-def _is_retried(workdir: Workdir, task: int) -> bool:
-    """Whether a task that has ended was put back on the list: that renames its log, and leaves no journal."""
+def _is_retried(workdir: Workdir, task: int, attempts: Attempts, ends: int) -> bool:
+    """Whether a task that has ended was put back on the list: that is noted among its attempts, and leaves no journal.
+
+    A former version noted nothing: but the log has another name then.
+    """
     log = workdir.log(task)
+    if attempts.count(task):
+        return not log.exists() and attempts.resets(task) >= ends
     return not log.exists() and log.with_name(f"{log.name}.1").exists()

@@ -170,3 +170,27 @@ class LeaderDuties:
     def forget_look(self) -> None:
         """Have this farmer look once more before the end: others were woken."""
         self._has_looked_at = None
+
+
+def clear_boards(farm: Farm) -> None:
+    """Remove the boards of jobs that are dead, if there were jobs of several ranks."""
+    if farm.workdir.jobs.exists():
+        from taskfarmer_mpi.job.board import remove_dead_boards
+
+        remove_dead_boards(farm.workdir, farm.lock)
+
+
+def make_own_board(farm: Farm, farmers: dict[int, str]) -> None:
+    """Make the board of the job of some farmers, by rank, if they are several."""
+    if len(farmers) > 1:
+        from taskfarmer_mpi.job.board import make_board
+
+        make_board(farm.workdir, farmers)
+
+
+def remove_own_board(farm: Farm, farmers: dict[int, str]) -> None:
+    """Remove the board of the job of some farmers, by rank, if they are several."""
+    if len(farmers) > 1:
+        from taskfarmer_mpi.job.board import board_path, remove_board
+
+        remove_board(board_path(farm.workdir, farmers))

@@ -11,8 +11,12 @@ from taskfarmer_mpi.policies.retries import Choice, Retries
 from taskfarmer_mpi.policies.time_limit import TaskTime
 from taskfarmer_mpi.policies.values import (
     read_choice,
+    read_command,
     read_count,
     read_halt,
+    read_log_form,
+    read_log_limit,
+    read_place,
     read_seconds,
     read_signal,
     read_task_time,
@@ -38,6 +42,11 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "retry-delay": read_seconds,
     "crash-limit": read_count,
     "halt": read_halt,
+    "logs": read_log_form,
+    "log-limit": read_log_limit,
+    "tempdir": read_place,
+    "setup": read_command,
+    "teardown": read_command,
 }
 RESOURCES = ("pin", "gpus", "gpus-per-task", "memory-per-task", "memory-reserve")
 """Those about what each slot is to have for itself."""
@@ -73,11 +82,36 @@ class Rules(Value):
     halt: Halt | None = None
     resources: Resources | None = None
     """What each slot is to have; None if nothing is asked for."""
+    log_form: str = "files"
+    """How the output of tasks is kept: one of `policies.values.LOG_FORMS`."""
+    log_limit: int = 0
+    """How much of each log is kept [bytes]; 0: all of it."""
+    tempdir: str = ""
+    """Where each task gets a directory of its own; nothing if it gets none. Variables are those of the node."""
+    setup: str = ""
+    """What each farmer runs before its first task."""
+    teardown: str = ""
+    """What it runs after its last one."""
 
     @property
     def counts_attempts(self) -> bool:
         """Whether farmers have to know how often a task was tried."""
-        return bool(self.retries.count or self.crash_limit)
+        return bool(self.retries.count or self.crash_limit or self.log_form == "packed")
+
+    @property
+    def has_logs(self) -> bool:
+        """Whether what tasks write is kept."""
+        return self.log_form != "none"
+
+    @property
+    def handles_logs(self) -> bool:
+        """Whether anything is done with logs once tasks have ended."""
+        return self.log_form in ("failed", "packed") or (self.has_logs and self.log_limit > 0)
+
+    @property
+    def uses_node(self) -> bool:
+        """Whether anything is done on nodes beside running tasks."""
+        return bool(self.tempdir or self.setup or self.teardown)
 
     @property
     def stop_grace(self) -> float:
@@ -111,6 +145,11 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         crash_limit=values.get("crash-limit", 0),
         halt=values.get("halt"),
         resources=resources,
+        log_form=values.get("logs", "files"),
+        log_limit=values.get("log-limit", 0),
+        tempdir=values.get("tempdir", ""),
+        setup=values.get("setup", ""),
+        teardown=values.get("teardown", ""),
     )
 
 

@@ -12,6 +12,10 @@ from taskfarmer_mpi.policies.halt import Halt, Limit
 from taskfarmer_mpi.policies.retries import Choice
 from taskfarmer_mpi.policies.time_limit import TaskTime
 
+LOG_FORMS = ("files", "failed", "packed", "none")
+"""A file for each task; only for tasks that failed; one file for each farmer; none."""
+SMALLEST_LOG = 1024
+"""Of limits [bytes]: below it the line that says what is missing would be most of the log."""
 _UNSENT = (signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD)
 _RETRIED = (Cause.EXIT, Cause.SIGNAL, Cause.TIME_LIMIT, Cause.MEMORY, Cause.NOT_STARTED)
 
@@ -80,6 +84,36 @@ def read_halt(name: str, text: str) -> Halt | None:
     if match is None or not int(match[3]) or (match[4] and int(match[3]) > 100):
         raise OptionError(name, f"{text!r} is not like soon,fail=3 or now,fail=5% or now,success=1, or never")
     return Halt(is_now=match[1] == "now", is_about_failures=match[2] == "fail", limit=Limit(int(match[3]), bool(match[4])))
+
+
+def read_log_form(name: str, text: str) -> str:
+    """Return how the output of tasks is kept."""
+    if text not in LOG_FORMS:
+        raise OptionError(name, f"{text!r} is not one of {', '.join(LOG_FORMS)}")
+    return text
+
+
+def read_log_limit(name: str, text: str) -> int:
+    """Return how much of a log is kept [bytes]: a number, with K, M or G for KiB, MiB, GiB; 0 for all of it."""
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)(?:i?B)?", text, re.IGNORECASE)
+    size = int(match[1]) << " KMG".index(match[2].upper() or " ") * 10 if match else -1
+    if size < 0 or 0 < size < SMALLEST_LOG:
+        raise OptionError(name, f"{text!r} is not a size like 64K or 10M: {SMALLEST_LOG} bytes or more, or 0 for no limit")
+    return size
+
+
+def read_command(name: str, text: str) -> str:
+    """Return a command for a shell; nothing for `off`."""
+    if "\n" in text or "\0" in text or text != text.strip():
+        raise OptionError(name, f"{text!r} is not one line without white space around it")
+    return "" if text == "off" else text
+
+
+def read_place(name: str, text: str) -> str:
+    """Return an absolute path, which may begin with a variable; nothing for `off`."""
+    if text != "off" and (not text.startswith(("/", "$")) or not text.isprintable() or text != text.strip()):
+        raise OptionError(name, f"{text!r} is not an absolute path, like /tmp or $TMPDIR, or off")
+    return "" if text == "off" else text
 
 
 def _code(word: str) -> int | None:

@@ -7,12 +7,14 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 from taskfarmer_mpi.common.causes import Cause, describe_cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.failures import Failure, tell_failure
 from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watcher, read_last_runs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
+from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.report.advice import Cut, Facts, Tail, choose_advice, find_cut, find_tail
 from taskfarmer_mpi.report.slot_usage import BINS, SlotUsage
 from taskfarmer_mpi.report.time_axis import Axis
@@ -258,12 +260,12 @@ def _longest(last_runs: LastRuns, runs: _Runs) -> list[LongTask]:
 
 def _failures(last_runs: LastRuns, workdir: Workdir) -> list[Failure]:
     """Return the last failed tasks, the youngest first."""
-    failed = (task for task in reversed(last_runs.in_order_of_ends()) if last_runs.state(task) is TaskState.FAILED)
+    ends = reversed(last_runs.in_order_of_ends())
+    failed = list(islice((task for task in ends if last_runs.state(task) is TaskState.FAILED), FAILURES))
+    logs = Logs(workdir, failed)
     found = []
     for task in failed:
         history = last_runs.farmer(task)
         who = history.identity if history else None
-        found.append(tell_failure(workdir, task, last_runs.texts[task], who, last_runs.last_run(task), LOG_LINES))
-        if len(found) == FAILURES:
-            break
+        found.append(tell_failure(logs, task, last_runs.texts[task], who, last_runs.last_run(task), LOG_LINES))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,7 +43,14 @@ class Ending(Value):
     """What to print; nothing on ranks that do not lead."""
 
 
-def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience: float, born: float) -> Ending:
+def end_job(
+    farm: Farm,
+    farmer: Farmer,
+    coordinator: Coordinator,
+    lock_patience: float,
+    born: float,
+    before_leave: Callable[[], object] = lambda: None,
+) -> Ending:
     """See what came of the tasklist, dismiss the other ranks, leave, and merge the trace if nobody else is at work.
 
     Parameters
@@ -54,6 +61,8 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
         How long to wait for the lock [s].
     born
         When this rank began, on the clock that only goes forward [s].
+    before_leave
+        What is to be done once the other ranks have left, before this one does.
     """
     patience = lock_patience if farmer.trouble is None else 0.0  # after trouble it was waited for already
     try:
@@ -63,11 +72,13 @@ def end_job(farm: Farm, farmer: Farmer, coordinator: Coordinator, lock_patience:
     except (UserError, FarmError, OSError) as error:
         log.error("%s", describe(error, farm.workdir.path))
         coordinator.spread("end", EXIT_LEFT)
+        before_leave()
         leave(farmer, farm)
         return Ending(EXIT_LEFT, [])
     code = _exit_code(census, farmer, coordinator)
     coordinator.spread("end", code)
     coordinator.ranks.wait_for_departures(DEPARTURES)
+    before_leave()
     leave(farmer, farm)  # before it looks who else is at work: of those that end together, one at least sees nobody
     try:
         return Ending(code, _summary(farm, farmer, coordinator, census, patience, born))

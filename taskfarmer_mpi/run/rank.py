@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 from taskfarmer_mpi.common.causes import JOB_END, TIMEOUT
 from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
@@ -18,7 +19,7 @@ from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.job.channel import NoChannel
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.job_end import Clocks, JobEnd
-from taskfarmer_mpi.job.leader_duties import LeaderDuties
+from taskfarmer_mpi.job.leader_duties import LeaderDuties, remove_own_board
 from taskfarmer_mpi.job.walltime import plan_question
 from taskfarmer_mpi.progress.display import Display
 from taskfarmer_mpi.rendezvous.communicator import Comm, SerialComm
@@ -28,7 +29,6 @@ from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job, leave
 from taskfarmer_mpi.run.start import Options, Start
 from taskfarmer_mpi.upkeep.added_tasks import file_state
-from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 from taskfarmer_mpi.workdir.stop_requests import LOOK_INTERVAL, StopRequest, stop_requests
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from taskfarmer_mpi.changes.cancellation import CancelRequests
     from taskfarmer_mpi.job.channel import Channel
+    from taskfarmer_mpi.run.node import Node
 
     class Watcher(Protocol):
         """What looks on while a farmer works."""
@@ -94,27 +95,23 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         watchers += [start.dispatcher] if start.dispatcher is not None else []
         watchers.append(cancels := CancelWatch(start.farm.workdir, farmer, name))
         coordinator.hear_more["cancel"] = cancels.look_soon
-        _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers)
-    ending = _end(start, farmer, coordinator, born)
+        _work(farmer, coordinator, receiver, limit, stop_requests(start.farm.workdir, name), watchers, start.node)
+    tear_down = partial(start.node.tear_down, farmer, limit.job_end, receiver) if start.node is not None else bool
+    ending = _end(start, farmer, coordinator, born, tear_down)
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
-    _remove_board(start.farm, orders, coordinator)
+    if len(orders.farmers) > 1 and coordinator.ranks.is_last():
+        remove_own_board(start.farm, orders.farmers)
     return ending
 
 
-def _end(start: Start, farmer: Farmer, coordinator: Coordinator, born: float) -> Ending:
+def _end(start: Start, farmer: Farmer, coordinator: Coordinator, born: float, before_leave: Callable[[], object]) -> Ending:
     if coordinator.is_leader:
-        return end_job(start.farm, farmer, coordinator, start.options.lock_patience, born)
+        return end_job(start.farm, farmer, coordinator, start.options.lock_patience, born, before_leave)
+    before_leave()
     leave(farmer, start.farm)
     return Ending(coordinator.end or 0, [])
-
-
-def _remove_board(farm: Farm, orders: Orders, coordinator: Coordinator) -> None:
-    if len(orders.farmers) > 1 and coordinator.ranks.is_last():
-        from taskfarmer_mpi.job.board import board_path, remove_board
-
-        remove_board(board_path(farm.workdir, orders.farmers))
 
 
 def _come_to_start(
@@ -167,6 +164,13 @@ class TimeLimit(Value):
     job: JobEnd
     stop_grace: float
     """How long running tasks have at a stop [s]."""
+    grace: float
+    """How long before the end of the batch job a farmer that has no such tasks stops [s]."""
+
+    @property
+    def job_end(self) -> float:
+        """When the batch job ends, on the same clock [s]."""
+        return self.last_moment + self.grace
 
     @property
     def last_moment(self) -> float:
@@ -231,7 +235,7 @@ def _time_limit(start: Start, orders: Orders, offset: float, born: float, enviro
     askers = launched_size(environ) if len(orders.farmers) == 1 else 1
     grace = options.grace + stop_grace
     job = JobEnd(orders.job_end, plan_question(environ), grace=grace, askers=askers, clocks=Clocks(offset=offset))
-    return TimeLimit(timeout, job, stop_grace)
+    return TimeLimit(timeout, job, stop_grace, options.grace)
 
 
 def _work(
@@ -241,32 +245,48 @@ def _work(
     limit: TimeLimit,
     requests: Iterator[StopRequest | None],
     watchers: Sequence[Watcher],
+    node: Node | None = None,
 ) -> None:
     """Let the farmer work until the coordinator says that the job is over."""
     coordinator.hear_more["job end"] = limit.job.hear
     while coordinator.end is None:
         limit.step(farmer, coordinator)
+        if node is not None and (receiver.stops or farmer.stop_reason is not None):
+            node.end_setup()
         if farmer.stop_reason is None:
-            reason = _stop_reason(receiver, limit, farmer)
-            request = next(requests) if coordinator.is_leader and reason is None else None
-            drain = DRAIN_SIGNAL.name if receiver.is_draining else farmer.halt_reason
-            if request is not None and request.is_drain:
-                drain = request.reason
-            elif request is not None:
-                reason = request.reason
-            if drain and farmer.drain_reason is None:
-                coordinator.spread("drain", drain)
-                farmer.drain(drain)
-            if reason is not None:
-                coordinator.spread_stop(reason)
-                farmer.stop(reason)
-        farmer.step()
+            _heed_stops(farmer, coordinator, receiver, limit, requests)
+        is_waiting = node is not None and node.keeps_waiting(farmer)
+        if not is_waiting:
+            farmer.step()
         if coordinator.is_due:
             coordinator.step()
         for watcher in watchers:
             watcher.step(coordinator)
         if coordinator.end is None:
-            receiver.wait(min(farmer.pause(), coordinator.pause()))
+            receiver.wait(min(0.05 if is_waiting else farmer.pause(), coordinator.pause()))
+
+
+def _heed_stops(
+    farmer: Farmer,
+    coordinator: Coordinator,
+    receiver: SignalReceiver,
+    limit: TimeLimit,
+    requests: Iterator[StopRequest | None],
+) -> None:
+    """Stop, or drain, and tell the other ranks, if anything says so."""
+    reason = _stop_reason(receiver, limit, farmer)
+    request = next(requests) if coordinator.is_leader and reason is None else None
+    drain = DRAIN_SIGNAL.name if receiver.is_draining else farmer.halt_reason
+    if request is not None and request.is_drain:
+        drain = request.reason
+    elif request is not None:
+        reason = request.reason
+    if drain and farmer.drain_reason is None:
+        coordinator.spread("drain", drain)
+        farmer.drain(drain)
+    if reason is not None:
+        coordinator.spread_stop(reason)
+        farmer.stop(reason)
 
 
 def _stop_reason(receiver: SignalReceiver, limit: TimeLimit, farmer: Farmer) -> str | None:

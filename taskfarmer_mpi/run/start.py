@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from taskfarmer_mpi.common.filesystems import lease_of
@@ -13,8 +14,9 @@ from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.farmer.outfit import Limits, Outfit
+from taskfarmer_mpi.farmer.outfit import Limits, Outfit, make_log_keeper
 from taskfarmer_mpi.farmer.pool import Pool
+from taskfarmer_mpi.job.leader_duties import clear_boards, make_own_board
 from taskfarmer_mpi.job.walltime import job_end
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.policies.rules import read_rules
@@ -47,6 +49,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.monitors.dispatch import Dispatcher
     from taskfarmer_mpi.run.dealing import Dealer
+    from taskfarmer_mpi.run.node import Node
 
 log = Log(__name__)
 
@@ -105,6 +108,8 @@ class Start:
         """Why this rank can run no tasks, if so: the others go on."""
         self._dealer: Dealer | None = None
         """What deals cores, GPUs and memory, if anything is dealt."""
+        self.node: Node | None = None
+        """What surrounds the tasks on this node, if anything does."""
         self.dispatcher: Dispatcher | None = None
         """The monitors of this rank's farmer, if it has any."""
 
@@ -113,6 +118,7 @@ class Start:
         options = self.options
         here = os.getcwd()
         plan = make_plan(options.request)
+        self._look_at_node(plan)
         self._is_new = read_config(Workdir(plan.workdir)) is None
         enter_directory(plan)
         self._open_farm(plan)
@@ -121,28 +127,18 @@ class Start:
         self.farm = prepare(self.farm, plan.to_store, options.lock_patience)
         lift_halt(self.farm, options.request.rules, options.lock_patience)
         self._plan = plan = self._agree(plan, here)
-        self._prepare_workdir()
+        if callable(make_place := getattr(self.farm.handler, "prepare_workdir", None)):  # now that all is checked
+            make_place()
         self._warn_of_background()
         self._recovery = recover(self.farm, (), options.lock_patience)
-        self._remove_dead_boards()
+        clear_boards(self.farm)
         if options.reclaim:
             log.info("%d tasks in nobody's hands are back on the list", len(reclaim(self.farm, options.lock_patience)))
         self._take_life()
         own, end = startup.hello(self._name), job_end(self._environ)
         deal = self._dealer.deal if self._dealer is not None else None
-        return startup.lead_startup(self._comm, own, self.lock, plan, self._limits, end, self._make_board, deal), 0.0
-
-    def _remove_dead_boards(self) -> None:
-        if self.farm.workdir.jobs.exists():  # there were jobs of several ranks
-            from taskfarmer_mpi.job.board import remove_dead_boards
-
-            remove_dead_boards(self.farm.workdir, self.lock)
-
-    def _make_board(self, farmers: dict[int, str]) -> None:
-        if len(farmers) > 1:
-            from taskfarmer_mpi.job.board import make_board
-
-            make_board(self.farm.workdir, farmers)
+        board = partial(make_own_board, self.farm)
+        return startup.lead_startup(self._comm, own, self.lock, plan, self._limits, end, board, deal), 0.0
 
     def _agree(self, plan: Plan, here: str) -> Plan:
         """Take from the work directory what another farmer may have been quicker to store; go to where its tasks run."""
@@ -163,6 +159,7 @@ class Start:
     def _come_after(self, plan: Plan) -> WorkLock:
         try:
             enter_directory(plan)
+            self._look_at_node(plan)
         except UserError as error:
             self._absence = str(error)
         self._open_farm(plan)
@@ -228,14 +225,10 @@ class Start:
         ----------
         orders, offset
             What rank 0 said, and what to add to this node's clock to get rank 0's [s].
-        deadline
-            Says when it will be stopped, on the clock that only goes forward [s].
         """
-        options = self.options
         if orders.portion is not None:
             self._plan = replace(self._plan, slots=None)  # the shares are what was dealt
         rank, slots = self.rank, self._plan.slots or orders.shares[self.rank]
-        workdir = self.farm.workdir
         identity = Identity(
             farmer=self._name,
             host=node_name(),
@@ -250,24 +243,37 @@ class Start:
         )
         if rank == 0:
             self._announce(orders, slots)
+        environ = task_environment(self._environ, self._name, self.farm.workdir, rank)
         pool = Pool(
             slots=slots,
             farmer=self._name,
             task_lock=self.task_lock,
-            workdir=workdir,
-            environ=task_environment(self._environ, self._name, workdir, rank),
+            workdir=self.farm.workdir,
+            environ=environ,
             first_node_slot=self._first_node_slot(orders, slots),
             lease=lease_of(self.lock.paths[0]) if self._plan.lease is None else self._plan.lease,
             portion=orders.portion,
+            has_logs=self.farm.rules.has_logs,
         )
-        outfit = Outfit(self.farm, self._runner, pool, slots, self._journal(identity, pool), self.life, self.task_lock)
-        farmer = Farmer(outfit, Limits(options.lock_patience, deadline, options.task_time, last_moment))
+        journal = self._journal(identity, pool)
+        tempdirs = self.node.prepare(pool, environ, self.task_lock) if self.node is not None else None
+        logs = make_log_keeper(self.farm, self._name)
+        outfit = Outfit(self.farm, self._runner, pool, slots, journal, self.life, self.task_lock, logs, tempdirs)
+        farmer = Farmer(outfit, Limits(self.options.lock_patience, deadline, self.options.task_time, last_moment))
         note_recovery(farmer.journal, self._recovery)
         farmer.journal.note("start", begin=round(self._begin, 6))
         if self._absence is not None:
             log.warning("rank %d takes no tasks: %s", rank, self._absence)
             farmer.drain(self._absence)
         return farmer
+
+    def _look_at_node(self, plan: Plan) -> None:
+        """Look whether this node has what the rules want of it, before anything is made."""
+        rules = read_rules(plan.rules)
+        if rules.uses_node:
+            from taskfarmer_mpi.run.node import Node
+
+            self.node = Node(rules, self._name)
 
     def _first_node_slot(self, orders: Orders, slots: int) -> int:
         """Return the number of slot 0 among the slots of its node; without MPI the launcher says it."""
@@ -286,12 +292,6 @@ class Start:
         self.dispatcher.tell("farmer_start", tasks=len(self.farm.catalog))
         self.dispatcher.see_recovery(self._recovery)
         return WatchedJournal(folder, identity, self.dispatcher, self.farm.catalog)
-
-    def _prepare_workdir(self) -> None:
-        """Let the handler make what its commands need, now that all is checked."""
-        make = getattr(self.farm.handler, "prepare_workdir", None)
-        if callable(make):
-            make()
 
     def _announce(self, orders: Orders, slots: int) -> None:
         risk = describe_second_lock(self.farm.workdir, self.lock.paths, is_new=self._is_new)

@@ -1,4 +1,4 @@
-"""What a user reads at the end."""
+"""What a user reads at the begin and at the end."""
 
 from __future__ import annotations
 
@@ -124,8 +124,11 @@ def _failed(census: Census, groups: list[FailureGroup], workdir: Workdir) -> Ite
     if not census.failed:
         return
     yield f"failed: {list_ids(census.failed)}"
+    from taskfarmer_mpi.logs.reading import Logs
+
+    logs = Logs(workdir, [group.tasks[0] for group in groups[:GROUPS]])
     for group in groups[:GROUPS]:
-        yield f"  {len(group.tasks)}{_where(group)}: {group.cause}; see {workdir.log(group.tasks[0])}"
+        yield f"  {len(group.tasks)}{_where(group)}: {group.cause}; {logs.where(group.tasks[0])}"
     if (more := sum(len(group.tasks) for group in groups[GROUPS:])) > 0:
         yield f"  {more} for other reasons"
     if not census.finished and {group.returncode for group in groups} == {COMMAND_NOT_FOUND}:

@@ -15,6 +15,7 @@ from taskfarmer_mpi.history.plain_signs import has_plain_signs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome, read_histories
 from taskfarmer_mpi.history.task_states import Place, TaskStates
 from taskfarmer_mpi.history.task_texts import count_tasks, read_some_texts
+from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.status.snapshot import FORMAT, Counts, FarmerStatus, RunningTask, Status
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, reading
@@ -65,6 +66,7 @@ class Observer:
         known_rates = [farmer.rate for farmer in farmers if farmer.rate is not None]
         rate = sum(known_rates) if known_rates else None
         nobody = self._states.at(Place.NOWHERE, SHOWN_IDS)
+        logs = Logs(self._workdir, failed)
         unsettled = counts.to_do + counts.taken + counts.running
         return Status(
             format=FORMAT,
@@ -77,7 +79,7 @@ class Observer:
             left=0.0 if not unsettled else unsettled / rate if rate else None,
             farmers=farmers,
             running=running,
-            failures=[self._failure(task, command, pairs) for task, command in failed.items()],
+            failures=[self._failure(logs, task, command, pairs) for task, command in failed.items()],
             warnings=warnings,
             paused=self._pause(),
         )
@@ -159,7 +161,8 @@ class Observer:
             aside=summary.aside,
         )
 
-    def _failure(self, task: int, command: str, pairs: list[tuple[FarmerHistory, JournalSummary]]) -> Failure:
+    @staticmethod
+    def _failure(logs: Logs, task: int, command: str, pairs: list[tuple[FarmerHistory, JournalSummary]]) -> Failure:
         """Return what the last of the journals that tell of a failed task says."""
         known = [
             (record["end"], history.identity, record) for history, summary in pairs if (record := summary.failures.get(task))
@@ -170,7 +173,7 @@ class Observer:
             begin, end = record["begin"] + who.clock_offset, record["end"] + who.clock_offset
             run = Attempt(task, record["slot"], begin, end, record["rc"], Outcome.FAILED, record["cpu"], record["rss"])
             run = replace(run, cause=cause_of(run.returncode, record.get("cause")))
-        return tell_failure(self._workdir, task, command, who, run, LOG_LINES)
+        return tell_failure(logs, task, command, who, run, LOG_LINES)
 
 
 def recent_rate(ends: list[float], are_all: bool, born: float, now: float) -> float | None:

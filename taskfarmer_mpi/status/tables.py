@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import CANNOT_CODES, describe_cause
-from taskfarmer_mpi.history.failures import read_log
 from taskfarmer_mpi.history.last_runs import LastRuns, TaskState
 from taskfarmer_mpi.history.runs import Attempt, Outcome
+from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.workdir.files import Workdir
 
 JOBLOG_HEAD = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     max_rss: int | None = None
 
 
-def make_row(last_runs: LastRuns, workdir: Workdir, task: int) -> Row:
+def make_row(last_runs: LastRuns, logs: Logs, task: int) -> Row:
     """Return the row of a task."""
     state = last_runs.state(task)
     run = last_runs.last_run(task)
@@ -59,8 +59,8 @@ def make_row(last_runs: LastRuns, workdir: Workdir, task: int) -> Row:
         duration=_microseconds(max(run.end - run.begin, 0.0) if run and run.end is not None else None),
         exit_code=None if code is None or code < 0 else code,
         signal=-code if code is not None and code < 0 else None,
-        cause=_cause(workdir, state, task, run),
-        log=str(workdir.log(task)),
+        cause=_cause(logs, state, task, run),
+        log=logs.name(task, who.farmer if who else None),
         command=last_runs.texts[task],
         kind=run.cause if run else None,
         cpu=_microseconds(run.cpu if run and run.end is not None else None),
@@ -73,7 +73,7 @@ def _microseconds(time: float | None) -> float | None:
     return None if time is None else round(time, 6)
 
 
-def _cause(workdir: Workdir, state: TaskState, task: int, run: Attempt | None) -> str | None:
+def _cause(logs: Logs, state: TaskState, task: int, run: Attempt | None) -> str | None:
     if run is not None and run.outcome is Outcome.KILLED:
         return "cut short by a shutdown"
     if run is not None and run.outcome is Outcome.LOST:
@@ -82,13 +82,15 @@ def _cause(workdir: Workdir, state: TaskState, task: int, run: Attempt | None) -
         return None
     if run is None:
         return describe_cause(None)
-    log = read_log(workdir.log(task))[0] if run.returncode in CANNOT_CODES else b""
+    log = logs.ends(task)[0] if run.returncode in CANNOT_CODES else b""
     return describe_cause(run.returncode, log, run.cause, run.max_rss)
 
 
 def make_rows(last_runs: LastRuns, workdir: Workdir, tasks: Iterable[int] | None = None) -> Iterator[Row]:
     """Yield the rows of tasks, or of all tasks in the order of their IDs."""
-    return (make_row(last_runs, workdir, task) for task in (range(len(last_runs)) if tasks is None else tasks))
+    everything = range(len(last_runs))
+    logs = Logs(workdir, [task for task in everything if last_runs.state(task) is TaskState.FAILED])
+    return (make_row(last_runs, logs, task) for task in (everything if tasks is None else tasks))
 
 
 def encode_joblog(row: Row) -> str | None:

@@ -17,9 +17,9 @@ from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.catalog import Origin, encode_added
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import open_file, read_file, sync_file
+from taskfarmer_mpi.workdir.files import open_file, read_file
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
-from taskfarmer_mpi.workdir.lists import Recorded, append_lines, give_back_tasks, ids_in
+from taskfarmer_mpi.workdir.lists import Recorded, append_lines, give_back_tasks, ids_in, sync_file
 
 log = Log(__name__)
 

@@ -66,7 +66,7 @@ def fail_crashers(
                 append_record(path, "end", **end, cause=Cause.CRASHES)
                 failed.add(task)
             elif farm.rules.counts_attempts:
-                from taskfarmer_mpi.upkeep.retry import keep_log
+                from taskfarmer_mpi.logs.earlier import keep_log
 
                 keep_log(farm.workdir, task)
     if failed:

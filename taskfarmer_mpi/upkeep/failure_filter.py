@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.failed_runs import FailedRun, read_failed_runs
-from taskfarmer_mpi.history.failures import read_log
+from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.workdir.files import Workdir
 
 LOG_LINES = 20
@@ -42,7 +42,8 @@ class FailureFilter(Value):
         if self.hosts or self.codes or self.since > -math.inf:
             runs = read_failed_runs(workdir, chosen)
             chosen = [task for task in chosen if task in runs and self._is_meant(runs[task])]
-        return [task for task in chosen if not self.text or self._says_text(workdir, task)]
+        logs = Logs(workdir, chosen)
+        return [task for task in chosen if not self.text or self._says_text(logs, task)]
 
     def _is_meant(self, run: FailedRun) -> bool:
         if self.hosts and run.host not in self.hosts:
@@ -51,6 +52,6 @@ class FailureFilter(Value):
         codes = {code, 128 - code if code > 128 else code}
         return run.end >= self.since and (not self.codes or not self.codes.isdisjoint(codes))
 
-    def _says_text(self, workdir: Workdir, task: int) -> bool:
-        _, tail = read_log(workdir.log(task))
+    def _says_text(self, logs: Logs, task: int) -> bool:
+        _, tail = logs.ends(task)
         return any(self.text in line for line in last_lines(tail, LOG_LINES, _WIDTH))

@@ -20,11 +20,11 @@ from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import Owner, find_processes
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file, sync_file
+from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, OpenJournals, open_journals, read_records
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
-from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line
+from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line, sync_file
 
 log = Log(__name__)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from itertools import count, islice
+from collections.abc import Collection, Iterable
+from itertools import islice
 from pathlib import Path
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.history.attempts import RESET, Attempt, Attempts, encode_attempts
+from taskfarmer_mpi.logs.earlier import keep_log, keep_packed
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file
 from taskfarmer_mpi.workdir.journal import Journal
@@ -133,6 +134,7 @@ def _move(
     journal.flush()
     for task_id in ids:
         keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
+    keep_packed(workdir, ids, lock.confirm)
     for path, kept in lists:
         replace_file(path, kept, lock.confirm)
     _begin_anew(workdir, lock, ids)
@@ -148,17 +150,3 @@ def _begin_anew(workdir: Workdir, lock: WorkLock, ids: list[int]) -> None:
     attempts.advance()
     resets = [Attempt(task, attempts.count(task) + 1, RESET, "taskfarmer-ctl") for task in ids]
     append_lines(workdir.attempts, encode_attempts(resets), lock.confirm)
-
-
-def keep_log(workdir: Workdir, task_id: int) -> None:
-    """Rename a task's log to ``log_<ID>.<N>``, with the first number that is free."""
-    path = workdir.log(task_id)
-    if path.is_symlink() or path.is_file():
-        path.rename(next(_free_names(workdir, task_id)))
-
-
-def _free_names(workdir: Workdir, task_id: int) -> Iterator[str]:
-    for number in count(1):
-        kept = workdir.log(task_id).with_name(f"log_{task_id}.{number}")
-        if not kept.exists():
-            yield str(kept)

@@ -65,9 +65,13 @@ class TasksInHand:
         while self._doubtful:
             yield self._doubtful.popleft()[1]
 
+    def number_of(self, task: int) -> int:
+        """Return the number of the attempt at a task that is in hand, from 1 on."""
+        return 1 if self.attempts is None else self.attempts.count(task) + 1
+
     def try_again(self, task: Task, moment: float) -> int:
         """Have a task that failed go back to the list at some time [s]; return the number of the attempt that failed."""
-        number = 1 if self.attempts is None else self.attempts.count(task.id) + 1
+        number = self.number_of(task.id)
         self.tried.append(Attempt(task.id, number, FAILED, self._farmer))
         heapq.heappush(self._later, (moment, task))
         return number

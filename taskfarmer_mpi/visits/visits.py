@@ -20,6 +20,10 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.locks import STOP_PATIENCE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.logs.keeper import LogKeeper
+
 log = Log(__name__)
 
 PAUSED_LOOK = 1.0
@@ -44,6 +48,7 @@ class Visits:
         neighbours: Neighbours,
         lock_patience: float,
         clock: Callable[[], float],
+        logs: LogKeeper | None = None,
     ) -> None:
         self._lock = farm.lock
         self._workdir = farm.workdir
@@ -51,6 +56,7 @@ class Visits:
         self._pace = pace
         self._lock_patience = lock_patience
         self._clock = clock
+        self._logs = logs
         self._visitor = Visitor(farm, journal, life)
         self._lock_wait = LockWait(farm.lock, clock)
         self._neighbours = neighbours
@@ -85,6 +91,8 @@ class Visits:
             self._wait_out(ShortageError(describe(error, self._workdir.path)), situation)
             return None
         self._shortage.see_success()
+        if self._logs is not None:  # the lock is free again
+            self._logs.settle(tasks.outcomes)
         self._note(visit, begin, waited)
         self.times.see_visit(now - waited, has_taken=bool(visit.taken))
         if self._pause:

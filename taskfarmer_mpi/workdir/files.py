@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError, UserError, farm_error
+from taskfarmer_mpi.errors import FarmError, UserError
 
 NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 """What `flock` says on a file system that has none; 524 is the kernel's ENOTSUPP, as Cray's DVS returns it."""
@@ -137,28 +137,6 @@ def read_file(path: Path, offset: int = 0, size: int = -1) -> bytes | None:
         return file.read(size)
 
 
-def sync_file(path: Path) -> None:
-    """Bring a file to the disk that another process may have written and died before it did so; it need not exist.
-
-    Who makes something of what it says, and has that on disk first, would contradict the file after a loss of power.
-
-    Raises
-    ------
-    FarmError
-        If the disk refuses.
-    """
-    try:
-        fd = open_file(path, os.O_RDWR)
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise farm_error(f"{path}: cannot write", error) from error
-
-
 def replace_file(path: Path, data: bytes, confirm: Callable[[], None] = lambda: None) -> None:
     """Put `data` at `path` at once: readers see the old content or the new one, also after a crash.
 
@@ -208,6 +186,8 @@ class Workdir:
         self.finished, self.failed, self.removed = (self.path / name for name in ("finished", "failed", "removed"))
         self.cancels, self.paused = self.path / "cancels", self.path / "paused"
         self.logs = self.path / "logs"
+        self.packs = self.path / "packs"
+        self.packs_earlier = self.packs / "earlier"
         self.timeline, self.merged = self.path / "timeline.json", self.path / "timeline.merged.json"
         self.config = self.path / "farm.ini"
         self.agreement = self.path / "agreement"

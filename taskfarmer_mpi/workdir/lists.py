@@ -199,3 +199,25 @@ class Recorded:
 def is_plain_farmer_about(farm: Farm) -> bool:
     """Whether a PyTaskFarmer wrote to the timeline since one of ours did: it puts the whole list on one line."""
     return (read_file(farm.workdir.timeline, 0, 2) or b"") == b"[{"
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file to the disk that another process may have written and died before it did so; it need not exist.
+
+    Who makes something of what it says, and has that on disk first, would contradict the file after a loss of power.
+
+    Raises
+    ------
+    FarmError
+        If the disk refuses.
+    """
+    try:
+        fd = open_file(path, os.O_RDWR)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise farm_error(f"{path}: cannot write", error) from error

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from taskfarmer_mpi.history.failures import last_failed, read_log
+from taskfarmer_mpi.history.failures import last_failed
+from taskfarmer_mpi.logs.reading import read_log
 from taskfarmer_mpi.workdir.files import Workdir
 
 

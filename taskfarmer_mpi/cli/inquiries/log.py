@@ -11,52 +11,86 @@ import time
 
 from taskfarmer_mpi.cli.arguments import add_workdir, count, task_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.logs.following import FollowedLog
+    from taskfarmer_mpi.workdir.files import Workdir
+
 _LOOK = 0.2
 """How often it is looked for more [s]."""
 _STATE = 1.0
 """How often it is looked whether the task has ended [s]."""
+_BLOCK = 1 << 20
+_NONE = "the task was not run yet, had no such attempt, or its log was not kept (--logs)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
     parser.add_argument("id", type=task_id, metavar="ID", help="the task")
-    parser.add_argument("--attempt", type=count, metavar="N", help="the log of an earlier one: logs/log_ID.N")
+    parser.add_argument("--attempt", type=count, metavar="N", help="the log of an earlier one: logs/log_ID.N, or packed")
     parser.add_argument("-f", "--follow", action="store_true", help="go on printing until the task has ended")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the log."""
     from taskfarmer_mpi.errors import UserError
-    from taskfarmer_mpi.history.task_states import Place, TaskStates
-    from taskfarmer_mpi.workdir.files import Workdir, read_file
+    from taskfarmer_mpi.logs.following import FollowedLog
+    from taskfarmer_mpi.logs.reading import Logs
+    from taskfarmer_mpi.workdir.files import Workdir
 
     workdir = Workdir.existing(arguments.workdir)
-    path = workdir.log(arguments.id)
-    if arguments.attempt is not None:
-        path = path.with_name(f"{path.name}.{arguments.attempt}")
+    path, number = workdir.log(arguments.id), arguments.attempt
+    followed = FollowedLog(path if number is None else path.with_name(f"{path.name}.{number}"))
+    try:
+        if arguments.follow and number is None:
+            _follow(followed, workdir, arguments.id)
+        else:
+            _print(followed)
+    except OSError as error:
+        if error.filename is None:  # of what it prints to
+            raise
+        raise UserError(f"{followed.path}: cannot read the log: {error.strerror}") from error
+    if not followed.is_there:
+        logs = Logs(workdir, [arguments.id])
+        packed = logs.last_packed(arguments.id) if number is None else logs.packed(arguments.id).get(number)
+        if packed is None:
+            raise UserError(f"{followed.path}: no such log: {_NONE}")
+        for offset in range(0, packed.length, _BLOCK):
+            _write(packed.read(offset, _BLOCK))
+    return 0
+
+
+def _follow(followed: FollowedLog, workdir: Workdir, task: int) -> None:
+    """Print what a task writes until it has ended; each new attempt from its begin on."""
+    from taskfarmer_mpi.history.task_states import Place, TaskStates
+
     states = TaskStates(workdir)
-    offset, next_look, has_ended = 0, 0.0, not arguments.follow
-    is_there = False
+    next_look = 0.0
     while True:
-        try:
-            data = read_file(path, offset)
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the log: {error.strerror}") from error
-        is_there = is_there or data is not None
-        if data is None and not arguments.follow:
-            raise UserError(f"{path}: no such log: the task was not run yet, or had no such attempt")
-        if data:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            offset += len(data)
-        elif has_ended:
-            if not is_there:
-                raise UserError(f"{path}: no such log")
-            return 0
-        if not has_ended and time.monotonic() >= next_look:
-            states.look(arguments.id + 1)
-            has_ended = states.places[arguments.id] in (Place.FINISHED, Place.FAILED, Place.REMOVED)
+        is_replaced = followed.is_replaced
+        has_news = _print(followed)
+        if is_replaced or time.monotonic() >= next_look:
+            states.look(task + 1)
+            if states.places[task] in (Place.FINISHED, Place.FAILED, Place.REMOVED):
+                _print(followed)
+                return
             next_look = time.monotonic() + _STATE
-        elif not has_ended:
+        if is_replaced:
+            followed.renew()
+        elif not has_news:
             time.sleep(_LOOK)
+
+
+def _print(followed: FollowedLog) -> bool:
+    """Print what has come; return whether anything has."""
+    has_news = False
+    for data in followed.news():
+        _write(data)
+        has_news = True
+    return has_news
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -15,11 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is known."""
+    from shlex import quote
+
     from taskfarmer_mpi.cli.console import warn
     from taskfarmer_mpi.common.wording import make_printable, say_time
     from taskfarmer_mpi.errors import UserError
     from taskfarmer_mpi.history.last_runs import read_last_runs
     from taskfarmer_mpi.history.runs import Attempt, FarmerHistory
+    from taskfarmer_mpi.logs.reading import Logs
     from taskfarmer_mpi.workdir.files import Workdir
 
     workdir = Workdir.existing(arguments.workdir)
@@ -45,6 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     for path in sorted(workdir.logs.glob(f"log_{arguments.id}*"), key=lambda path: (len(path.name), path.name)):
         if path.name == f"log_{arguments.id}" or path.name.startswith(f"log_{arguments.id}."):
             print(f"log: {path}")
+    for number, packed in sorted(Logs(workdir, [arguments.id]).packed(arguments.id).items()):
+        command = f"taskfarmer-ctl log {quote(str(workdir.path))} {arguments.id} --attempt {number}"
+        print(f"log of attempt {number}, {packed.length} bytes: {command}")
     return 0
 
 
