@@ -6,10 +6,13 @@ from taskfarmer_mpi.common.causes import describe_cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.runs import Attempt
-from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
 from taskfarmer_mpi.workdir.journal_records import Identity
 from taskfarmer_mpi.workdir.lists import parse_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.logs.reading import Logs
 
 _LINE_GUESS = 2 * 1024
 

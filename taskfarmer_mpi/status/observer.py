@@ -15,10 +15,13 @@ from taskfarmer_mpi.history.plain_signs import has_plain_signs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome, read_histories
 from taskfarmer_mpi.history.task_states import Place, TaskStates
 from taskfarmer_mpi.history.task_texts import count_tasks, read_some_texts
-from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.status.snapshot import FORMAT, Counts, FarmerStatus, RunningTask, Status
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, reading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.logs.reading import Logs
 
 WINDOW = 60.0
 """The rate is that of this last time [s], or of a longer one in which a farmer ended `ENOUGH` runs."""
@@ -66,7 +69,6 @@ class Observer:
         known_rates = [farmer.rate for farmer in farmers if farmer.rate is not None]
         rate = sum(known_rates) if known_rates else None
         nobody = self._states.at(Place.NOWHERE, SHOWN_IDS)
-        logs = Logs(self._workdir, failed)
         unsettled = counts.to_do + counts.taken + counts.running
         return Status(
             format=FORMAT,
@@ -79,7 +81,7 @@ class Observer:
             left=0.0 if not unsettled else unsettled / rate if rate else None,
             farmers=farmers,
             running=running,
-            failures=[self._failure(logs, task, command, pairs) for task, command in failed.items()],
+            failures=self._failures(failed, pairs),
             warnings=warnings,
             paused=self._pause(),
         )
@@ -160,6 +162,14 @@ class Observer:
             rate=rate,
             aside=summary.aside,
         )
+
+    def _failures(self, failed: dict[int, str], pairs: list[tuple[FarmerHistory, JournalSummary]]) -> list[Failure]:
+        if not failed:
+            return []
+        from taskfarmer_mpi.logs.reading import Logs
+
+        logs = Logs(self._workdir, failed)
+        return [self._failure(logs, task, command, pairs) for task, command in failed.items()]
 
     @staticmethod
     def _failure(logs: Logs, task: int, command: str, pairs: list[tuple[FarmerHistory, JournalSummary]]) -> Failure:
