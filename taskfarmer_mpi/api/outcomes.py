@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taskfarmer_mpi.common.causes import CANNOT_CODES, Cause, cause_of, describe_cause
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.history.failures import read_log
+from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.workdir.files import Workdir, read_file
 from taskfarmer_mpi.workdir.journal_records import Identity, Record
 
@@ -83,7 +83,9 @@ def make_outcome(
     kind = cause_of(code, record.get("cause")) if state == FAILED else None
     cause = None
     if state == FAILED:
-        cause = describe_cause(code, read_log(log)[0] if code in CANNOT_CODES else b"", kind, record["rss"])
+        cause = describe_cause(
+            code, Logs(workdir, [task_id]).ends(task_id)[0] if code in CANNOT_CODES else b"", kind, record["rss"]
+        )
     return TaskOutcome(
         id=task_id,
         command=command,

@@ -108,7 +108,7 @@ def test_every_log_is_there_after_kills_of_farmers_that_pack(site: Site) -> None
 
     logs = Logs(Workdir(workdir), range(300))
     assert [logs.ends(task)[1].decode() for task in range(300)] == [f"output of {i}\n" for i in range(300)]
-    assert len(files_in(workdir)) < 50
+    assert len(files_in(workdir)) < 150  # those that the killed farmer had not packed are files
 
 
 def test_a_long_log_has_its_head_and_its_tail(site: Site) -> None:
