@@ -96,6 +96,8 @@ def read_options(arguments: argparse.Namespace) -> Options:
             read_rule_options(arguments),
             arguments.lease,
             arguments.shared,
+            arguments.command,
+            arguments.values,
         ),
         timeout=arguments.timeout or None,
         grace=arguments.grace,

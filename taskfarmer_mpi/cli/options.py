@@ -49,7 +49,8 @@ def build_parser() -> Parser:
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is done, and how")
-    group.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line")
+    group.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line; -: standard input")
+    _add_command(group)
     group.add_argument(
         "-w", "--workdir", metavar="DIR", type=Path, help="where progress and logs are kept (default: TASKLIST_workdir)"
     )
@@ -69,12 +70,14 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "-n",
+        "-j",
         "--proc",
-        metavar="N|auto",
+        metavar="N|N%|auto",
         nargs="?",
         type=_slots,
         const=0,
-        help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node"
+        help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node;"
+        " N%%: for that part of the CPUs"
         f" (default: that of the work directory, {SLOTS} for a new one)",
     )
     group.add_argument(
@@ -91,6 +94,15 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--reclaim",
         action="store_true",
         help="put tasks that are in nobody's hands back on the list; only if no plain PyTaskFarmer is at work on them",
+    )
+
+
+def _add_command(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--command",
+        metavar="TEXT",
+        help="what the lines are put into, quoted, as GNU parallel does it: {} the line, {.} without its ending, {/} the"
+        " last part of a path, {//} its folder, {/.}, {1} {2} columns (by tabs, else blanks), {#} the number",
     )
 
 
@@ -183,9 +195,12 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
 def _slots(text: str) -> int:
     if text == "auto":
         return 0
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of slots: 1 or more, or auto")
-    return int(text)
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= 999_999:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of slots: 1 or more, a part of the CPUs like 50%, or auto"
+        )
+    return -int(number) if text.endswith("%") else int(number)
 
 
 _VERBOSITIES = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0, "0": 0, "1": 1, "2": 2}
@@ -213,15 +228,34 @@ def settle_verbose(argv: Sequence[str]) -> list[str]:
     return settled
 
 
+def split_values(argv: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...] | None]:
+    """Return the arguments before `:::`, and those after it, which are a list; None if there is none."""
+    if ":::" not in argv:
+        return argv, None
+    place = list(argv).index(":::")
+    return argv[:place], tuple(argv[place + 1 :])
+
+
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Return what the user typed; exit with a complaint if it makes no sense."""
     parser = build_parser()
+    argv, values = split_values(argv)
     arguments, rest = parser.parse_known_args(settle_verbose(argv))
+    arguments.values = values
     parser.check_rest(
         rest, f"one tasklist at a time, and {arguments.tasklist} is given: start a farm for each, or make one list of them"
     )
     if arguments.stay and arguments.leave_early is not None:
         parser.complain("--stay: ranks that wait for more tasks do not leave early: leave one of both away")
+    if values is not None and arguments.tasklist is not None:
+        parser.complain(f":::, and a tasklist, {arguments.tasklist}: leave one of both away")
+    if values is not None and ":::" in values:
+        parser.complain("::: twice: give one list; the tasklist handler TemplateTaskList makes combinations")
+    if arguments.command is not None and arguments.handler is not None:
+        parser.complain(f"--command and --tasklist {arguments.handler} both say how a line becomes a task: leave one away")
+    if arguments.workdir is None and (values is not None or str(arguments.tasklist) == "-"):
+        what = "what follows :::" if values is not None else "a list from standard input"
+        parser.complain(f"{what} is kept in the work directory, so say which: --workdir DIR")
     if arguments.tasklist is None and arguments.workdir is None:
         parser.complain("a tasklist is needed, or a --workdir that was used before")
     return arguments

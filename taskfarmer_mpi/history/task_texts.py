@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.runners.registry import HANDLER
+from taskfarmer_mpi.runners.registry import FILL, HANDLER
 from taskfarmer_mpi.tasklists.lines import TaskLines, read_some_lines, read_task_lines
 from taskfarmer_mpi.workdir.catalog import parse_added
 from taskfarmer_mpi.workdir.configuration import Stored
@@ -95,7 +95,7 @@ def _split_added(line: bytes) -> tuple[int | None, bytes]:
 
 def plain_tasklist(stored: Stored | None) -> Path | None:
     """Return the tasklist if its lines are the tasks; None if a handler makes something else of them, or none is known."""
-    is_plain = stored is not None and stored.handler.class_path == HANDLER.built_in["default"]
+    is_plain = stored is not None and stored.handler.class_path in (HANDLER.built_in["default"], FILL)
     return Path(stored.tasklist) if stored is not None and is_plain else None
 
 

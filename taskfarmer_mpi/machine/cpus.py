@@ -76,20 +76,22 @@ def _cpus_of_job(environ: Mapping[str, str], *, is_launched: bool) -> int:
     return 0
 
 
-def share_out(ranks: Mapping[int, tuple[str, Cpus]]) -> dict[int, int]:
+def share_out(ranks: Mapping[int, tuple[str, Cpus]], percent: int = 100) -> dict[int, int]:
     """Return how many slots each rank has for its share of the CPUs; at least one.
 
     Parameters
     ----------
     ranks
         The node of each rank, and what it may use there.
+    percent
+        For which part of that it has slots [%].
     """
     on_node = Counter(host for host, _ in ranks.values())
     on_cpus = Counter((host, cpus.own) for host, cpus in ranks.values())
     shares = {}
     for rank, (host, cpus) in ranks.items():
         share = min(len(cpus.own) // on_cpus[host, cpus.own], cpus.rank, cpus.node // on_node[host])
-        shares[rank] = max(1, int(share))
+        shares[rank] = max(1, int(share * percent / 100))
     return shares
 
 

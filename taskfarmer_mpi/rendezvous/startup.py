@@ -36,6 +36,8 @@ class Hello(Value):
     host: str
     cpus: Cpus
     """What it may use."""
+    cpu_share: int = 100
+    """For which part of its CPUs a farmer has slots [%]; that of rank 0 counts."""
 
 
 class Orders(Value):
@@ -121,9 +123,9 @@ class Limits(Value):
         return Patience(self.others + more, self.is_hurried)
 
 
-def hello(farmer: str) -> Hello:
+def hello(farmer: str, cpu_share: int = 100) -> Hello:
     """Return what this process tells rank 0."""
-    return Hello(farmer, node_name(), own_cpus(os.environ))
+    return Hello(farmer, node_name(), own_cpus(os.environ), cpu_share)
 
 
 def own_cpus(environ: Mapping[str, str]) -> Cpus:
@@ -186,7 +188,8 @@ def _make_orders(hellos: Mapping[int, Hello], job_end: float | None) -> Orders:
     farmers = {rank: hellos[rank].farmer for rank in sorted(hellos)}
     hosts = {rank: hellos[rank].host for rank in farmers}
     places = {rank: (hellos[rank].host, hellos[rank].cpus) for rank in farmers}
-    return Orders(farmers, share_out(places), job_end, hosts, cpus_of_nodes(places), narrow_nodes(places))
+    shares = share_out(places, hellos[0].cpu_share)
+    return Orders(farmers, shares, job_end, hosts, cpus_of_nodes(places), narrow_nodes(places))
 
 
 def _give_orders(comm: Comm, orders: Orders, portions: Mapping[int, Portion]) -> Orders:

@@ -135,7 +135,7 @@ class Start:
         if options.reclaim:
             log.info("%d tasks in nobody's hands are back on the list", len(reclaim(self.farm, options.lock_patience)))
         self._take_life()
-        own, end = startup.hello(self._name), job_end(self._environ)
+        own, end = startup.hello(self._name, plan.cpu_share), job_end(self._environ)
         deal = self._dealer.deal if self._dealer is not None else None
         board = partial(make_own_board, self.farm)
         return startup.lead_startup(self._comm, own, self.lock, plan, self._limits, end, board, deal), 0.0

@@ -58,6 +58,8 @@ HANDLER = Kind(
     {"default": "taskfarmer_mpi.tasklists.ListTaskList"},
     (("__getitem__", "__len__"),),
 )
+FILL = "taskfarmer_mpi.tasklists.FillTaskList"
+"""The handler of a list whose lines fill a command that a user has given."""
 MONITOR = Kind("monitor", "Monitor", "monitors.d", {}, (("handle",),))
 
 

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.tasklists.atlas import AthenaTaskList as AthenaTaskList
     from taskfarmer_mpi.tasklists.atlas import TransformTaskList as TransformTaskList
+    from taskfarmer_mpi.tasklists.fill import FillTaskList as FillTaskList
     from taskfarmer_mpi.tasklists.lines import Handler as Handler
     from taskfarmer_mpi.tasklists.lines import Lines as Lines
     from taskfarmer_mpi.tasklists.lines import ListTaskList as ListTaskList
@@ -26,6 +27,7 @@ __getattr__ = finder(
     __name__,
     {
         "lines": "Handler Lines ListTaskList",
+        "fill": "FillTaskList",
         "table": "TableTaskList",
         "template": "TemplateTaskList",
         "atlas": "TransformTaskList AthenaTaskList",

@@ -9,9 +9,9 @@ from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.rules import merge_rules
-from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, find
+from taskfarmer_mpi.runners.registry import FILL, HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.upkeep.halting import refuse_halted
-from taskfarmer_mpi.upkeep.ownership import check_owner
+from taskfarmer_mpi.upkeep.ownership import check_owner, safe_lock_paths
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 
@@ -28,7 +28,7 @@ class Request(Value):
     handler: str | None = None
     runner: str | None = None
     slots: int | None = None
-    """Slots per farmer; 0 for one per CPU."""
+    """Slots per farmer; 0 for one per CPU, minus N for N % of that."""
     directory: Path | None = None
     """Where the tasks are to run."""
     rules: dict[str, str] = {}
@@ -37,6 +37,15 @@ class Request(Value):
     """After how long without an answer the file system gives locks away [s]; 0: never."""
     is_shared: bool = False
     """Whether the work directory may be another user's."""
+    command: str | None = None
+    """What the lines of the tasklist fill."""
+    values: tuple[str, ...] | None = None
+    """The lines themselves, instead of a tasklist."""
+
+    @property
+    def has_own_list(self) -> bool:
+        """Whether the list is given with the command, or comes from standard input."""
+        return self.values is not None or str(self.tasklist) == "-"
 
 
 class Plan(Value):
@@ -60,12 +69,14 @@ class Plan(Value):
     """What is done about tasks that last too long or fail, by option; `read_rules` says what they mean."""
     lease: float | None = None
     """After how long without an answer the file system gives locks away [s]; 0: never; None: as each node finds it."""
+    cpu_share: int = 100
+    """For which part of its CPUs a farmer has slots, where it has one per CPU [%]."""
 
     @property
     def to_store(self) -> Stored:
         """What a new work directory keeps of it."""
         stored = Stored(self.tasklist, self.handler, self.runner, self.directory, self.slots)
-        return replace(stored, rules=self.rules, lease=self.lease)
+        return replace(stored, rules=self.rules, lease=self.lease, cpu_share=self.cpu_share)
 
 
 def make_plan(request: Request) -> Plan:
@@ -76,6 +87,10 @@ def make_plan(request: Request) -> Plan:
     UserError
         If that is not enough to begin, or contradicts what the work directory was made for.
     """
+    if request.has_own_list:
+        from taskfarmer_mpi.changes.own_list import plan_own_list
+
+        return plan_own_list(request, make_plan, lambda workdir: safe_lock_paths(workdir, os.environ))
     if request.tasklist is not None:
         _check_kind(request.tasklist)
     workdir = Workdir(request.workdir or f"{request.tasklist}_workdir")
@@ -88,34 +103,51 @@ def make_plan(request: Request) -> Plan:
         return _new_plan(request, workdir)
     if request.tasklist is not None:
         _check_tasklist(os.path.abspath(request.tasklist), stored, workdir)
-    if request.handler is not None:
-        _check_handler(find(HANDLER, request.handler), stored, workdir)
+    if request.handler is not None or request.command is not None:
+        _check_handler(_handler(request), stored, workdir)
     return Plan(
         tasklist=os.path.abspath(request.tasklist) if request.tasklist is not None else stored.tasklist,
         workdir=str(workdir.path),
         handler=stored.handler,
         runner=stored.runner if request.runner is None else find(RUNNER, request.runner),
-        slots=stored.slots if request.slots is None else request.slots or None,
+        slots=stored.slots if request.slots is None else _slots(request.slots),
         directory=stored.directory if request.directory is None else os.path.abspath(request.directory),
         rules=merge_rules(stored.rules, request.rules),
         lease=stored.lease if request.lease is None else request.lease,
+        cpu_share=stored.cpu_share if request.slots is None else _cpu_share(request.slots),
     )
+
+
+def _handler(request: Request) -> Definition:
+    if request.command is not None:
+        return Definition("--command", FILL, {"command": request.command})
+    return find(HANDLER, "default" if request.handler is None else request.handler)
+
+
+def _slots(number: int) -> int | None:
+    return number if number > 0 else None
+
+
+def _cpu_share(number: int) -> int:
+    """Return the part of its CPUs that a number of slots stands for [%]."""
+    return -number or 100 if number <= 0 else 100
 
 
 def _new_plan(request: Request, workdir: Workdir) -> Plan:
     if request.tasklist is None:
         raise UserError(f"{workdir.path}: no farm.ini here that names a tasklist: say which tasklist to work on")
     rules = merge_rules({}, request.rules)
-    slots = _default_slots(rules) if request.slots is None else request.slots or None
+    number = (_default_slots(rules) or 0) if request.slots is None else request.slots
     return Plan(
         tasklist=os.path.abspath(request.tasklist),
         workdir=str(workdir.path),
-        handler=find(HANDLER, "default" if request.handler is None else request.handler),
+        handler=_handler(request),
         runner=find(RUNNER, "default" if request.runner is None else request.runner),
-        slots=slots,
+        slots=_slots(number),
         directory=os.getcwd() if request.directory is None else os.path.abspath(request.directory),
         rules=rules,
         lease=request.lease,
+        cpu_share=_cpu_share(number),
     )
 
 
@@ -125,14 +157,15 @@ def _default_slots(rules: Mapping[str, str]) -> int | None:
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what is no list, and what cannot be read again, as each later farmer does: a pipe, a terminal, `-`."""
+    """Refuse what is no list, and what cannot be read again, as each later farmer does: a pipe, a terminal."""
     if path.is_dir() and Workdir(path).is_known:
         import shlex
 
         raise UserError(f"{path}: a work directory, not a tasklist: --workdir {shlex.quote(str(path))} goes on with it")
-    if str(path) == "-" or (path.exists() and not (path.is_file() or path.is_dir())):
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(
-            f"{path}: not a regular file: farmers read a tasklist again when they resume; save it in a file: cat >tasks.txt"
+            f"{path}: not a regular file: farmers read a tasklist again when they resume; save it in a file: cat >tasks.txt,"
+            " or have it read and kept: --workdir DIR -"
         )
 
 
@@ -148,7 +181,7 @@ def _check_handler(asked: Definition, stored: Stored, workdir: Workdir) -> None:
     if not asked.is_same(stored.handler):
         raise UserError(
             f"{workdir.path}: made with the tasklist handler {stored.handler.describe()}, not with {asked.describe()}:"
-            " leave --tasklist away to go on, or give it a --workdir of its own"
+            " leave --tasklist and --command away to go on, or give it a --workdir of its own"
         )
 
 

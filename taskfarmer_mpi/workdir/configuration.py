@@ -35,6 +35,8 @@ class Stored(Value):
     """What is done about tasks that last too long, fail or take their farmers along, by option."""
     lease: float | None = None
     """After how long without an answer the file system gives locks away [s]; 0: never; None: as each node finds it."""
+    cpu_share: int = 100
+    """For which part of its CPUs a farmer has slots, where it has one per CPU [%]."""
 
 
 def encode_config(stored: Stored) -> bytes:
@@ -43,7 +45,7 @@ def encode_config(stored: Stored) -> bytes:
     config["farm"] = {
         "format": str(FORMAT),
         "directory": _encode_path(stored.directory),
-        "slots": "auto" if stored.slots is None else str(stored.slots),
+        "slots": _encode_slots(stored),
     }
     if stored.lease is not None:
         config["farm"]["lease"] = f"{stored.lease:g}"
@@ -77,15 +79,22 @@ def parse_config(data: bytes, path: Path) -> Stored:
             handler=_definition(config, "handler"),
             runner=_definition(config, "runner"),
             directory=_parse_path(farm["directory"]),
-            slots=None if farm["slots"] == "auto" else int(farm["slots"]),
+            slots=None if farm["slots"] == "auto" or farm["slots"].endswith("%") else int(farm["slots"]),
             listed=int(tasklist["tasks"]),
             digest=tasklist["sha256"],
             rules=dict(config["rules"]) if config.has_section("rules") else {},
             lease=float(farm["lease"]) if "lease" in farm else None,
+            cpu_share=int(farm["slots"][:-1]) if farm["slots"].endswith("%") else 100,
         )
     except (configparser.Error, KeyError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not the configuration of a work directory: {reason}") from error
+
+
+def _encode_slots(stored: Stored) -> str:
+    if stored.slots is not None:
+        return str(stored.slots)
+    return "auto" if stored.cpu_share == 100 else f"{stored.cpu_share}%"
 
 
 def _encode_path(path: str) -> str:

@@ -91,7 +91,7 @@ def test_a_module_that_is_missing_is_one_line_and_not_the_code_of_failed_tasks(m
     assert not (site.path / "tasks_workdir").exists()
 
 
-@pytest.mark.parametrize("tasklist", ["fifo", "/dev/stdin", "-", "/dev/null"])
+@pytest.mark.parametrize("tasklist", ["fifo", "/dev/stdin", "/dev/null"])
 def test_a_tasklist_that_cannot_be_read_again_is_refused_at_once(tasklist: str, site: Site) -> None:
     os.mkfifo(site.path / "fifo")
     before = set(Path("/dev").iterdir())

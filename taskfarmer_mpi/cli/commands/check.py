@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what was found; return 1 if locks do not work."""
     if arguments.tasklist is None and arguments.workdir is None:
         raise UserError("a tasklist is needed, or a --workdir that was used before")
+    if str(arguments.tasklist) == "-":
+        raise UserError("-: a dry run reads no standard input: save the list in a file")
     plan = make_plan(
         Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, is_shared=arguments.shared)
     )
