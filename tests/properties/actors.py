@@ -61,7 +61,9 @@ class Farmer:
         self.name = name
         self._world = world
         self.farm = world.prepared(name)
+        recovery = recover(self.farm, (), PATIENCE)
         self.hand = Hand(self.farm, name)
+        note_recovery(self.hand.journal, recovery)
         self.visitor = Visitor(self.farm, self.hand.journal, (self.hand.life, self.hand.task_lock))
         self.tasks = TasksInHand()
         self.may_start = True

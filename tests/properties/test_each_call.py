@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, product
 
 import pytest
 from fakes import ids_in
@@ -105,6 +105,8 @@ _OPERATIONS: list[Operation] = [
     _visit_after_a_cut,
 ]
 
+_FATES = [*product((Fate.KILLED, Fate.CUT_OFF), (0.0, 0.1, 1.0)), *product([Fate.POWER], (0.0, 0.1, 0.2, 0.3, 1.0))]
+
 
 def _play(operation: Operation, fault: Fault) -> int:
     """Let an operation meet a fault, and the others go on; return how many calls it has had."""
@@ -122,13 +124,12 @@ def _play(operation: Operation, fault: Fault) -> int:
     return calls
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 1.0], ids=["none", "all", "part"])
-@pytest.mark.parametrize("fate", Fate, ids=lambda fate: fate.name)
-@pytest.mark.parametrize("operation", _OPERATIONS, ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize(("fate", "share"), _FATES, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize("operation", _OPERATIONS, ids=lambda operation: operation.__name__[1:])
 def test_the_list_comes_to_its_right_end_whatever_happens_at_any_call(
     operation: Operation, fate: Fate, share: float
 ) -> None:
-    """`share` is which part of a write is done, and of what was not synced, what is left after a loss of power."""
+    """`share` is which part of a write is done, and tenths of it say what a loss of power takes (`Kernel.lose_power`)."""
     for call in count():
         if _play(operation, Fault(fate, call, share)) <= call:
             break

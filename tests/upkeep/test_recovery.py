@@ -58,6 +58,7 @@ def test_a_living_farmer_is_left_alone(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     hand = Hand(farm, "alive")
     hand.note("taken", ids=cut(farm, 4))
+    hand.note("begin", id=0, slot=0)
     assert settle(farm) == Recovery()
     assert len(ids_in(farm.workdir.toprocess)) == 6
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,23 @@ def test_long_lists_and_journals_are_read_before_others_have_to_wait(
     assert retry(farm, [0, 3, 5]).tasks == [0, 3, 5]
     assert looks == [(name, held) for held in (False, True) for name in ("journals", "finished", "failed")]
     assert (ids_in(farm.workdir.finished), ids_in(farm.workdir.failed)) == ([4], [1, 2])
+
+
+def test_what_is_recorded_while_a_retry_waits_for_the_lock_stays_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = farm_with_outcomes(tmp_path)
+    held = farm.lock.held
+
+    def late(patience: float) -> AbstractContextManager[None]:
+        append_tasks(farm.workdir.finished, [Task(5, farm.catalog[5])], unasked)
+        append_tasks(farm.workdir.failed, [Task(6, farm.catalog[6])], unasked)
+        return held(patience)
+
+    with hands(farm.workdir, farm.lock) as journal, monkeypatch.context() as patch:
+        patch.setattr(farm.lock, "held", late)
+        retry_tasks(farm.workdir, farm.lock, journal, farm.catalog.listed, [0, 3], 5.0)
+    assert (ids_in(farm.workdir.finished), ids_in(farm.workdir.failed)) == ([4, 5], [1, 2, 6])
 
 
 def test_an_older_log_keeps_its_name(tmp_path: Path) -> None:
