@@ -257,7 +257,7 @@ def test_stop_waits_for_those_that_it_stops_and_looks_at_no_other_journal(
     farm = make_farm(tmp_path, COMMANDS)
     hands = [Hand(farm, name) for name in ("first", "second")]
     histories, _ = read_histories(farm.workdir)
-    monkeypatch.setattr("taskfarmer_mpi.cli.commands.stop.read_histories", None)
+    monkeypatch.setattr("taskfarmer_mpi.upkeep.stopping.read_histories", None)
     hands[0].die()
     assert [history.identity.farmer for history in wait_for_end(histories, 0.3)] == ["second"]
     hands[1].die()
