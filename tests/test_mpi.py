@@ -74,12 +74,14 @@ class World:
         return self._world.bcast(value)
 
     def drain(self) -> None:
-        """Throw away what nobody asked for, so that the next test starts with silence."""
-        self._world.Barrier()
-        end = time.monotonic() + 0.1
-        while time.monotonic() < end:
-            for _ in self.comm.receive():
-                end = time.monotonic() + 0.1
+        """Throw away what nobody asked for, so that the next test starts with silence: messages of a rank come in their order."""
+        others = set(range(self.size)) - {self.rank}
+        for rank in others:
+            self.comm.send(rank, "last", None)
+        end = time.monotonic() + PATIENCE
+        while others and time.monotonic() < end:
+            others -= {sender for sender, kind, _ in self.comm.receive() if kind == "last"}
+        assert not others, f"no last message from ranks {others}"
         self._world.Barrier()
 
     def receive_until(self, is_enough: Callable[[list[Any]], bool]) -> list[Any]:
