@@ -57,6 +57,7 @@ class World:
         while (word := next(own.take(), None)) is None:
             own.wait(PATIENCE)
         _, self.rank, self.size = word
+        self._own = own
         self.comm = MpiComm(own, self.rank, self.size)
 
     def close(self) -> None:
@@ -65,24 +66,35 @@ class World:
         self._relay.join(PATIENCE)
         self._ends[1].close()
 
+    def meet(self) -> None:
+        """Wait for all ranks with pauses: a thread that waits inside of MPI leaves the relay's no time."""
+        arrival = self._world.Ibarrier()
+        while not arrival.Test():
+            time.sleep(0.001)
+
     def gather(self, value: object) -> list[Any]:
         """Return every rank's value on all ranks."""
+        self.meet()
         return self._world.allgather(value)
 
     def share(self, value: Any) -> Any:
         """Return rank 0's value on all ranks."""
+        self.meet()
         return self._world.bcast(value)
 
     def drain(self) -> None:
-        """Throw away what nobody asked for, so that the next test starts with silence: messages of a rank come in their order."""
+        """Throw away what nobody asked for: the next test starts with silence. Messages of a rank keep their order.
+
+        What the socket to the relay has not taken yet is sent while messages are received.
+        """
         others = set(range(self.size)) - {self.rank}
         for rank in others:
             self.comm.send(rank, "last", None)
         end = time.monotonic() + PATIENCE
-        while others and time.monotonic() < end:
+        while (others or not self._own.is_flushed) and time.monotonic() < end:
             others -= {sender for sender, kind, _ in self.comm.receive() if kind == "last"}
         assert not others, f"no last message from ranks {others}"
-        self._world.Barrier()
+        self.meet()
 
     def receive_until(self, is_enough: Callable[[list[Any]], bool]) -> list[Any]:
         """Return the messages that came until there are enough of them, or time is over."""
