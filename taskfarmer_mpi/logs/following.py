@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,13 +40,21 @@ class FollowedLog:
         return (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino)
 
     def renew(self) -> None:
-        """Read what is at the place now from its begin on."""
+        """Read what is at the place now from its begin on.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read, or is something else than a file, as a directory or a pipe.
+        """
         self.close()
         self._offset = 0
         try:
             self._fd = open_file(self.path, os.O_RDONLY)
         except FileNotFoundError:
-            self._fd = None
+            return
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(self.path))
 
     def news(self) -> Iterator[bytes]:
         """Yield what has come; what was given back to the disk is one line that says so."""

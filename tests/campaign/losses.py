@@ -21,7 +21,7 @@ def _pytaskfarmer(farm: NFSFarm) -> list[Process]:
 
 def kill_farmer(setting: Setting) -> list[str]:
     """Kill a farmer on a node."""
-    farm = setting.farm(30, 0.1, 0.4)
+    farm = setting.farm(30, 0.5, 2.0)
     first = farm.farm("node1", "killed", "-n", "2")
     farm.wait_until_running("killed", 1)
     others = [farm.farm("node2", "other", "-n", "2"), *_pytaskfarmer(farm)]
@@ -34,7 +34,7 @@ def kill_farmer(setting: Setting) -> list[str]:
 
 def lose_node(setting: Setting) -> list[str]:
     """Lose a node with tasks in its hands, beside a farmer of ours and a PyTaskFarmer."""
-    farm = setting.farm(30, 0.2, 0.8)
+    farm = setting.farm(30, 0.5, 2.5)
     farm.farm("node1", "lost", "-n", "2")
     farm.wait_until_running("lost", 1)
     others = [farm.farm("node2", "other", "-n", "2"), *_pytaskfarmer(farm)]

@@ -268,7 +268,8 @@ def test_a_task_is_not_run_again_while_a_process_of_it_lives(site: Site, witness
     _hold(lambda: is_alive(first.pid) and heir.is_running() and len(witness.runs()[0]) == 1, seconds=3)
     _signal_all([first.pid, *_children(first.pid)], signal.SIGKILL)
     second = wait_for(lambda: witness.runs()[0][1:], deadline=20, what="the long task starts again")[0]
-    _signal_all(_children(second.pid), signal.SIGKILL)  # its sleep; the witness itself ends as usual
+    sleep = wait_for(lambda: _children(second.pid), deadline=20, what="the long task's sleep")
+    _signal_all(sleep, signal.SIGKILL)  # the witness itself ends as usual
     heir.succeed(20)
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert witness.overlaps() == []

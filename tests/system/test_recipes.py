@@ -175,7 +175,9 @@ def _prepare(recipe: Recipe, site: Site) -> dict[str, str]:
         (folder / name).write_text("true\necho 2\n")
     for name, text in recipe.files.items():
         (folder / name).write_text(text.replace("/var/lib/node_exporter/textfile", str(folder)))
-    return site.environ(PATH=f"{folder}/bin:{site.environ()['PATH']}", CUDA_VISIBLE_DEVICES="0,1,2,3")
+    return site.environ(
+        PATH=f"{folder}/bin:{site.environ()['PATH']}", CUDA_VISIBLE_DEVICES="0,1,2,3", SLURM_TMPDIR=str(folder)
+    )
 
 
 def _make_workdir(recipe: Recipe, site: Site) -> None:
