@@ -107,13 +107,14 @@ class Kernel:
             self._lost[fd] = self._locked.pop(fd)
 
     def lose_power(self, seed: int) -> None:
-        """Take away what was not synced: all (0), nothing (1), that of journals (2), of lists (3), part of each (a seed)."""
+        """Take away what was not synced: all (0), nothing (1), of journals (2), of outcomes (3), part of each (a seed)."""
         chance = random.Random(seed)
         for inode, before in self._unsynced.items():
             path = Path(self._paths[inode])
             if seed == 1 or not path.exists() or path.stat().st_ino != inode:
                 continue
-            is_kept = seed == (3 if path.parent.name == "farmers" else 2)
+            is_outcomes, is_journal = path.name in ("finished", "failed"), path.parent.name == "farmers"
+            is_kept = (seed == 2 and not is_journal) or (seed == 3 and not is_outcomes)
             if not is_kept:
                 path.write_bytes(before[0] if seed in (0, 2, 3) else chance.choice([*before, path.read_bytes()]))
         self._unsynced.clear()
