@@ -51,7 +51,7 @@ def _reap(pids: Iterable[int]) -> list[tuple[int, int, resource.struct_rusage]]:
     return ended
 
 
-class _Running(Value):
+class _Running(Value, is_frequent=True):
     task: Task
     slot: int
     started: float

@@ -29,7 +29,7 @@ class Outcome(Enum):
     """It died by a signal a moment ago: whether it failed or a shutdown cut it short is about to be recorded."""
 
 
-class Attempt(Value):
+class Attempt(Value, is_frequent=True):
     """One run of a task; times are those of rank 0's clock."""
 
     task_id: int

@@ -113,7 +113,7 @@ _BASH_WORDS = frozenset(
 """Builtins and keywords of bash that may be a plain word: bash runs them itself, even where a program has the name."""
 
 
-class Launch(Value):
+class Launch(Value, is_frequent=True):
     """How to start a task."""
 
     program: str

@@ -6,7 +6,7 @@ from taskfarmer_mpi.common.causes import Cause, cause_of
 from taskfarmer_mpi.common.values import Value
 
 
-class Task(Value):
+class Task(Value, is_frequent=True):
     """One line of the tasklist."""
 
     id: int
@@ -14,7 +14,7 @@ class Task(Value):
     """The stripped line as the lists show it; undecodable bytes are surrogate escapes."""
 
 
-class Run(Value):
+class Run(Value, is_frequent=True):
     """One run of a task that came to its end."""
 
     task: Task

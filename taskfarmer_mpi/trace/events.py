@@ -20,7 +20,7 @@ COMMAND_LENGTH = 1000
 """How much of a command the details of its slice show [characters]."""
 
 
-class Slice(Value):
+class Slice(Value, is_frequent=True):
     """One run of a task, and where it is drawn."""
 
     pid: int

@@ -19,7 +19,7 @@ _PAUSES = (0.001, 0.05)
 """Shortest and longest pause between two attempts at the lock [s]; it doubles."""
 
 
-class Situation(Value):
+class Situation(Value, is_frequent=True):
     """What decides when a farmer visits the lists."""
 
     free: int

@@ -80,3 +80,38 @@ def test_values_in_values_become_dictionaries() -> None:
 
 def test_values_go_to_other_processes() -> None:
     assert pickle.loads(pickle.dumps(Point(1, names=["a"]))) == Point(1, names=["a"])
+
+
+class Frequent(Value, is_frequent=True):
+    """One of many."""
+
+    x: int
+    y: int = 5
+    names: list[str] = []
+
+
+class Rare(Frequent):
+    """One of few, with another field."""
+
+    label: str = ""
+
+
+def test_what_is_derived_from_a_frequent_value_has_its_own_fields_too() -> None:
+    assert as_dict(Rare(1, label="a")) == {"x": 1, "y": 5, "names": [], "label": "a"}
+
+
+def test_a_frequent_value_is_made_as_any_other() -> None:
+    assert as_dict(Frequent(1)) == as_dict(Point(1))
+    assert as_dict(Frequent(1, names=["a"])) == as_dict(Point(1, names=["a"]))
+    assert replace(Frequent(1), y=6) == Frequent(1, 6)
+    Frequent(1).names.append("a")
+    assert Frequent(1).names == []
+    assert pickle.loads(pickle.dumps(Frequent(1, 2))) == Frequent(1, 2)
+    with pytest.raises(AttributeError, match=r"Frequent\.x: a value is not changed"):
+        Frequent(1).x = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("content", "named"), [((), {}), ((1, 2, [], 4), {}), ((1,), {"z": 3})])
+def test_a_frequent_value_refuses_what_it_has_no_field_for(content: tuple[object, ...], named: dict[str, object]) -> None:
+    with pytest.raises(TypeError):
+        Frequent(*content, **named)  # type: ignore[arg-type]
