@@ -14,7 +14,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.job.leader_duties import LeaderDuties
-from taskfarmer_mpi.job.pace import LookPace, MessagePace
+from taskfarmer_mpi.job.pace import BUSY_LOOK_INTERVAL, LEADER_LOOK_INTERVAL, LookPace, MessagePace
 from taskfarmer_mpi.job.ranks import Ranks
 from taskfarmer_mpi.job.reports import Report, Reports, encode_report, parse_report
 from taskfarmer_mpi.upkeep.recovery import Recovery
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from taskfarmer_mpi.job.early_leave import EarlyLeave
 
 log = Log(__name__)
-
-BUSY_LOOK_INTERVAL = 5.0
-"""How often a leader that works looks for dead farmers while other ranks are idle [s]."""
 
 
 class Coordinator:
@@ -115,6 +112,9 @@ class Coordinator:
             self._step_idle()
         elif self.is_leader and self.reports:
             self._help_idle_ranks()
+        elif not self.is_leader and self._looks.is_due:  # who leads heeds users' requests and asks when the job ends
+            self._looks.note_look(LEADER_LOOK_INTERVAL)
+            self._watch_leader()
         is_free = self._farmer.is_idle and self._farmer.trouble is None
         if self.early_leave is not None and self.early_leave.step(is_leader=self.is_leader, is_free=is_free):
             self._channel.send(self.leader, "leaving")

@@ -11,6 +11,10 @@ LOOKS_PER_SECOND = 2000
 _GROWTH = 1.5
 LOOK_INTERVAL = (0.02, 2.0)
 """Shortest and longest time between two looks at the other farmers [s]; it doubles while nothing changes."""
+BUSY_LOOK_INTERVAL = 5.0
+"""How often a leader that works looks for dead farmers while other ranks are idle [s]."""
+LEADER_LOOK_INTERVAL = 10.0
+"""How often a rank that works looks whether its leader lives [s]."""
 
 
 class MessagePace:

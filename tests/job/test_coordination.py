@@ -160,6 +160,21 @@ def test_the_lowest_living_rank_leads_when_rank_0_is_dead(tmp_path: Path) -> Non
     assert job.ends() == [0, 0]
 
 
+def test_ranks_that_all_work_have_another_leader_when_theirs_dies(tmp_path: Path) -> None:
+    """Only a leader heeds `taskfarmer-ctl stop`, and tasks can take hours."""
+    job = make_job(tmp_path, 3)
+    for farmer in job.farmers:
+        farmer.is_idle = False
+    job.turn(3.0)
+    job.kill(0)
+    job.turn(13.0)
+    assert [coordinator.leader for coordinator in job.coordinators[1:]] == [1, 1]
+    job.kill(1)
+    job.turn(13.0)
+    assert job.coordinators[2].is_leader
+    assert job.ends() == [None]
+
+
 def test_a_stop_reaches_all_although_the_leader_is_dead(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     job.kill(0)
