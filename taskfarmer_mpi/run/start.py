@@ -37,7 +37,7 @@ from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock, describe_second_lock
 from taskfarmer_mpi.upkeep.ownership import safe_lock_paths
 from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
 from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
-from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
+from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover_at_start
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
@@ -130,7 +130,7 @@ class Start:
         if callable(make_place := getattr(self.farm.handler, "prepare_workdir", None)):  # now that all is checked
             make_place()
         self._warn_of_background()
-        self._recovery = recover(self.farm, (), options.lock_patience)
+        self._recovery = recover_at_start(self.farm, options.lock_patience)
         clear_boards(self.farm)
         if options.reclaim:
             log.info("%d tasks in nobody's hands are back on the list", len(reclaim(self.farm, options.lock_patience)))

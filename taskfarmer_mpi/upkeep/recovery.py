@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,6 +91,32 @@ def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
         for farmer in dead:
             farmer.let_go()
     return replace(recovery, waiting=waiting, begin=begin, end=time.time())
+
+
+def recover_at_start(farm: Farm, patience: float) -> Recovery:
+    """Settle the tasks of all dead farmers before this one takes any; parameters and errors are those of `recover`.
+
+    Who cannot be settled yet may have noted the ends of tasks that are on the list again, as the cut of it was lost with the
+    power. They are taken off it, and recorded when that farmer is settled: run again, they would be recorded twice.
+    """
+    recovery = recover(farm, (), patience)
+    if recovery.waiting:
+        readers = [JournalReader(path) for path in open_journals(farm.workdir.farmers)]
+        _ended(readers)  # the long way, without the lock; what comes after is short
+        with farm.lock.held(patience):
+            farm.catalog.advance()
+            _strike_out(farm, _ended(reader for reader in readers if reader.path.exists()))
+    return recovery
+
+
+def _ended(readers: Iterable[JournalReader]) -> set[int]:
+    """Return the tasks that have ended and are not recorded, by journals that can be read."""
+    ended: set[int] = set()
+    for reader in readers:
+        with suppress(FarmError, FileNotFoundError):
+            reader.advance()
+            ended |= reader.state.ended.keys() if reader.state is not None else set()
+    return ended
 
 
 def note_recovery(journal: Journal, recovery: Recovery) -> None:

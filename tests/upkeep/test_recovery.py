@@ -8,7 +8,7 @@ from fakes import Hand, ids_in, make_farm, take_tasks, unasked
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.upkeep.recovery import Recovery, recover
+from taskfarmer_mpi.upkeep.recovery import Recovery, recover, recover_at_start
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journals
 from taskfarmer_mpi.workdir.lists import append_tasks
@@ -353,3 +353,38 @@ def test_a_foreign_line_with_the_number_of_a_task_does_not_stand_for_it(tmp_path
     hand.die()
     assert settle(farm).tasks == 1
     assert farm.workdir.toprocess.read_text().endswith("0 another task\n0 true 0\n")
+
+
+def test_a_task_whose_farmer_cannot_be_settled_yet_is_not_run_again_after_a_loss_of_power(tmp_path: Path) -> None:
+    """The cut of the list was lost, and SCRATCH with the life locks was emptied when the node came up again."""
+    farm = make_farm(tmp_path, COMMANDS)
+    hand = Hand(farm, "lost")
+    hand.note("taken", ids=[0, 1])
+    hand.end(0, 0)
+    hand.life.path.unlink()
+    hand.die()
+    damaged = Hand(farm, "damaged")
+    damaged.note("taken", ids=["x"])
+    damaged.die()
+    recovery = recover_at_start(farm, 5.0)
+    assert (recovery.farmers, len(recovery.waiting)) == (0, 2)
+    assert ids_in(farm.workdir.toprocess) == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    damaged.journal.path.unlink()
+    hand.life.path.touch()  # as the message says
+    assert settle(farm).farmers == 1
+    assert ids_in(farm.workdir.finished) == [0]
+    assert ids_in(farm.workdir.toprocess) == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+
+
+def test_a_start_that_has_to_wait_for_another_farmer_takes_nothing_else_off_the_list(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    lost = Hand(farm, "lost")
+    lost.note("taken", ids=cut(farm, 2))
+    lost.life.path.unlink()
+    lost.die()
+    living = Hand(farm, "living")
+    living.note("taken", ids=cut(farm, 2))
+    living.end(2, 0)
+    before = farm.workdir.toprocess.read_bytes()
+    assert len(recover_at_start(farm, 5.0).waiting) == 1
+    assert farm.workdir.toprocess.read_bytes() == before
