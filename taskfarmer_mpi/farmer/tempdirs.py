@@ -57,9 +57,7 @@ class TempDirs:
             If it cannot be made.
         """
         _sweep(parent)
-        self._path = tempfile.mkdtemp(prefix=f"{_PREFIX}{farmer}-", dir=parent)
-        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        _lock(self._fd)
+        self._path, self._fd = _make_locked(f"{_PREFIX}{farmer}-", parent)
         self._open: dict[int, str] = {}
         """Directory by task."""
         self._count = 0
@@ -122,6 +120,26 @@ class TempDirs:
         with suppress(OSError):
             os.rmdir(self._path)
         os.close(self._fd)
+
+
+def _make_locked(prefix: str, parent: str) -> tuple[str, int]:
+    """Make a directory and lock it; return its path and descriptor.
+
+    As long as it is not locked, another farmer that begins at the same moment can take it for a dead one's and remove
+    it: then one more is made.
+    """
+    while True:
+        path = tempfile.mkdtemp(prefix=prefix, dir=parent)
+        with suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_swept = os.fstat(fd).st_nlink == 0
+            except OSError as error:
+                is_swept = isinstance(error, BlockingIOError)  # else nobody can lock there, and nothing is swept
+            if not is_swept:
+                return path, fd
+            os.close(fd)
 
 
 def _lock(fd: int) -> bool:
