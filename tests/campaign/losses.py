@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers import Process, clean_environment, wait_for
 
 from campaign.nfs import LEASE, NFSFarm
-from campaign.scenarios import DEADLINE, NO_ANSWER, Setting, finish
+from campaign.scenarios import DEADLINE, NO_ANSWER, Setting, finish, was_without_answer
 
 
 def _pytaskfarmer(farm: NFSFarm) -> list[Process]:
@@ -90,11 +90,13 @@ def lose_server_for_long(setting: Setting) -> list[str]:
 
 
 def short_cut(setting: Setting) -> list[str]:
-    """Cut a node off for less than the lease: nothing may run again."""
+    """Cut a node off for less than the lease; what may run again is said at `scenarios.cut_with_lock`."""
     farm = setting.farm(30, 0.1, 0.4)
     farmers = [farm.farm("node1", "one", "-n", "2"), farm.farm("node2", "two", "-n", "2")]
     farm.wait_until_running("one", 1)
     setting.nodes.cut_for("node1", 0.4 * LEASE)
+    if farmers[0].wait(DEADLINE) == 75 and was_without_answer(farmers[0]):
+        farm.notes.excuse("one", "cut off")
     return finish(farm, *farmers)
 
 
