@@ -47,6 +47,7 @@ COMMANDS = {
     "stop": "stop all farmers",
 }
 """What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
+PURPOSE = "Look at a work directory of task farmers, and change what is to be done there."
 INQUIRIES = ("show", "log", "wait")
 """Those that are modules of `taskfarmer_mpi.cli.inquiries`."""
 CHANGES = ("remove", "cancel", "pause", "resume")
@@ -62,8 +63,7 @@ def run(argv: Sequence[str]) -> int:
     name = argv[0] if argv else ""
     if name not in COMMANDS:
         _show_general(argv)
-    folder = "inquiries" if name in INQUIRIES else "changes" if name in CHANGES else "commands"
-    module = importlib.import_module(f"taskfarmer_mpi.cli.{folder}.{name}")
+    module = find_command(name)
     arguments = _parse(name, module, argv[1:])
     if name in CHANGING:
         bear_with_stdout()
@@ -91,6 +91,19 @@ def run(argv: Sequence[str]) -> int:
     return code
 
 
+def find_command(name: str) -> Any:
+    """Return the module of a command."""
+    folder = "inquiries" if name in INQUIRIES else "changes" if name in CHANGES else "commands"
+    return importlib.import_module(f"taskfarmer_mpi.cli.{folder}.{name}")
+
+
+def declare(name: str, parser: argparse.ArgumentParser) -> None:
+    """Add all arguments of a command."""
+    find_command(name).add_arguments(parser)
+    if name in OBEYING:
+        add_shared(parser)
+
+
 def _check_owner(name: str, arguments: argparse.Namespace) -> None:
     if name in OBEYING and arguments.workdir is not None:
         from taskfarmer_mpi.upkeep.ownership import check_owner
@@ -105,7 +118,7 @@ def _show_general(argv: Sequence[str]) -> None:
     parser = Parser(
         prog=PROG,
         usage=f"{PROG} [-h] [--version] COMMAND ...",
-        description="Look at a work directory of task farmers, and change what is to be done there.",
+        description=PURPOSE,
         epilog=f"commands:\n{lines}\n\n{PROG} COMMAND --help tells about one of them.",
         formatter_class=HelpFormatter,
     )
@@ -119,9 +132,7 @@ def _show_general(argv: Sequence[str]) -> None:
 
 def _parse(name: str, module: Any, argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog=f"{PROG} {name}", description=module.__doc__, formatter_class=HelpFormatter)
-    module.add_arguments(parser)
-    if name in OBEYING:
-        add_shared(parser)
+    declare(name, parser)
     arguments, rest = parser.parse_known_args(argv)
     if not hasattr(arguments, "commands") or any(word.startswith("-") for word in rest):
         parser.check_rest(rest, "unexpected argument")
