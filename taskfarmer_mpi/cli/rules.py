@@ -89,6 +89,14 @@ RESOURCES = (
         "SIZE",
         "have no more slots than the memory of the job or node is enough for, like 1500M or 4G; 0: any (default: 0)",
     ),
+    (
+        "memory-reserve",
+        "SIZE|N%",
+        (
+            "start no task while less memory than this is available, and give the youngest one back below half of it; N% is"
+            " of what the job or node has; 0: no matter (default: 0)"
+        ),
+    ),
 )
 """Likewise, about what each slot has for itself; `--pin` has no value."""
 
@@ -110,7 +118,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--no-pin", action="store_const", const="off", dest="rule pin", help="any CPU is anybody's (default)")
     for name, metavar, text in RESOURCES:
-        group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text)
+        group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))
 
 
 def read_rule_options(arguments: argparse.Namespace) -> dict[str, str]:

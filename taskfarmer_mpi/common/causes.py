@@ -25,6 +25,8 @@ class Cause(StrEnum):
     """Its farmers died again and again while it ran."""
     STOPPED = "stopped"
     """Its farmer was told to stop: the task goes back to the list."""
+    MEMORY_SHORT = "memory short"
+    """So little memory was left on its node that its farmer ended it: the task goes back to the list."""
     FARMER_DIED = "farmer died"
     NODE_LOST = "node lost"
 
@@ -62,6 +64,7 @@ _SENTENCES = {
     Cause.REMOVED: "removed from the list",
     Cause.CRASHES: "its farmers died again and again while it ran (--crash-limit)",
     Cause.STOPPED: "cut short by a shutdown",
+    Cause.MEMORY_SHORT: "given back, as memory was short on its node (--memory-reserve)",
     Cause.FARMER_DIED: "its farmer died",
     Cause.NODE_LOST: "its node was lost",
 }

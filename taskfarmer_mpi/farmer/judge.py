@@ -41,6 +41,8 @@ class Judge:
         """Judge a run that ended now, on the farmer's clock [s]; a stop ends all that did not finish by themselves."""
         if run.may_be_interrupted and not is_stopping:
             self._tasks.doubt(run, now)
+        elif run.cause is Cause.MEMORY_SHORT:
+            self.interrupt(run, Cause.MEMORY_SHORT)
         elif run.is_finished or not is_stopping or run.cause is Cause.CANCELLED:
             self.end(run, now)
         else:
@@ -87,9 +89,9 @@ class Judge:
                 keep_log(self._workdir, run.task.id)
         log.info("task %d failed with %d at attempt %d: it is tried again", run.task.id, run.returncode, number)
 
-    def interrupt(self, run: Run) -> None:
-        """Note a run that a shutdown cut short: its task is still to do."""
-        self._journal.note_run("killed", replace(run, known_cause=Cause.STOPPED))
+    def interrupt(self, run: Run, cause: Cause = Cause.STOPPED) -> None:
+        """Note a run that a shutdown, or lack of memory, cut short: its task is still to do."""
+        self._journal.note_run("killed", replace(run, known_cause=cause))
         self._tally.add(run, is_ended=False)
         self._end_tempdir(run)
         self._tasks.back.append(run.task)

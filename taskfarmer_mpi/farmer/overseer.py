@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from operator import itemgetter
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.log import Log
@@ -16,6 +17,7 @@ from taskfarmer_mpi.tasklists.task import Run
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.logs.keeper import LogKeeper
+    from taskfarmer_mpi.machine.memory_guard import MemoryGuard
 
 log = Log(__name__)
 
@@ -23,7 +25,14 @@ log = Log(__name__)
 class Overseer:
     """Watches over the running tasks of one farmer."""
 
-    def __init__(self, pool: Pool, rules: Rules, clock: Callable[[], float], logs: LogKeeper | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        rules: Rules,
+        clock: Callable[[], float],
+        logs: LogKeeper | None = None,
+        memory: MemoryGuard | None = None,
+    ) -> None:
         """Watch nothing unless the rules say so.
 
         Parameters
@@ -36,11 +45,16 @@ class Overseer:
             A clock that only goes forward [s]: that of the pool.
         logs
             What sees to it that their logs do not grow too much, if anything does.
+        memory
+            What says whether memory is short, if that matters.
         """
         self._pool = pool
         self._rules = rules
         self._clock = clock
         self._logs = logs
+        self._memory = memory
+        self._relieving: tuple[int, float] | None = None
+        """Process and start of a task that is ended as memory is short, until it has ended."""
         self._limit = TimeLimit(rules.task_time) if rules.task_time is not None else None
         self._deadlines: dict[tuple[int, float], float] = {}
         """When those are killed that were asked to end [s], by process and start."""
@@ -49,11 +63,15 @@ class Overseer:
         """Take the end of a run into account."""
         if self._limit is not None and run.is_finished:
             self._limit.see_finished(run.ended - run.started)
+        if self._memory is not None:  # what was given back is not started again, only to be given back again
+            self._memory.make_room(run.max_rss << 10 if run.known_cause is Cause.MEMORY_SHORT else 0)
 
     def step(self) -> None:
         """Ask what lasts too long to end, and kill what did not heed that."""
         if self._logs is not None:
             self._logs.look(task_id for _, task_id, _ in self._pool.running())
+        if self._memory is not None:
+            self._heed_memory(self._memory)
         if self._limit is None and not self._deadlines:
             return
         now, allowed = self._clock(), self._limit.seconds if self._limit is not None else math.inf
@@ -70,6 +88,23 @@ class Overseer:
             elif now >= self._deadlines.get(key, math.inf):
                 self._pool.kill_one(pid)
                 self._deadlines[key] = math.inf
+
+    def _heed_memory(self, memory: MemoryGuard) -> None:
+        """Ask the youngest task to end if memory is very short, one after the other, but never the last one."""
+        running = {(pid, since): task_id for pid, task_id, since in self._pool.running()}
+        if self._relieving in running:
+            return
+        memory.look(is_needed=self._relieving is not None)  # what that one had is there again
+        self._relieving = None
+        others = [key for key in running if key not in self._deadlines]
+        if not memory.is_critical or len(others) < 2:
+            return
+        pid, since = self._relieving = max(others, key=itemgetter(1))
+        log.warning("task %d is given back, as memory is short: it is asked to end", running[pid, since])
+        asking = self._rules.at_stop or self._rules.at_timeout
+        self._pool.condemn(pid, Cause.MEMORY_SHORT)
+        self._pool.ask([pid], asking.signal)
+        self._deadlines[pid, since] = self._clock() + asking.grace
 
     def cancel(self, tasks: Collection[int]) -> None:
         """Ask some tasks to end, if they run, as a user wants it."""

@@ -205,6 +205,7 @@ class Pool:
             if cause is not None:
                 self._kill_rest(pid, running.task)
             code = os.waitstatus_to_exitcode(status)
+            cause = None if code == 0 and cause is Cause.MEMORY_SHORT else cause  # it was as good as done
             runs.append(
                 Run(
                     task=running.task,

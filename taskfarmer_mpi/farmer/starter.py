@@ -28,6 +28,7 @@ class Starter:
         self._pool = outfit.pool
         self._journal = outfit.journal
         self._tempdirs = outfit.tempdirs
+        self._memory = outfit.memory
         self._clock = clock
         self._deadline = deadline
         self._doubt = doubt
@@ -36,7 +37,8 @@ class Starter:
     @property
     def may_start(self) -> bool:
         """Whether nothing is known for which starts have to wait."""
-        return self.shortage.is_time_to_try and self._doubt.may_start
+        is_memory_short = self._memory is not None and self._memory.is_short
+        return self.shortage.is_time_to_try and self._doubt.may_start and not is_memory_short
 
     def fill(self, tasks: TasksInHand) -> Iterator[Run | None]:
         """Start tasks as long as slots are free; yield after each start, with its run if that is over already.

@@ -18,7 +18,7 @@ from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, Record, parse_
 
 _BLOCK = 4 * 1024 * 1024
 _TAIL = 256 * 1024
-_MOVES = (b'{"ev":"taken"', b'{"ev":"given"', b'{"ev":"leave"', b'{"ev":"aside"')
+_MOVES = (b'{"ev":"taken"', b'{"ev":"given"', b'{"ev":"leave"', b'{"ev":"aside"', b'{"ev":"waiting"')
 _RUNS = re.compile(rb'\{"ev":"(begin|end|killed)"[^\n]*?"id":(\d+),"slot":(\d+)[^\n]*\n')
 _ENDS = re.compile(rb'\{"ev":"end","t":([\d.]+)')
 
@@ -50,6 +50,8 @@ class JournalSummary:
         """Tasks taken and not given back; those that ended and are recorded are still among them."""
         self.aside = ""
         """Why the farmer takes no more tasks, if tasks fail on its node only."""
+        self.waiting = ""
+        """Why the farmer starts no task now, if so."""
         self.has_left = False
         """Whether the farmer left by itself."""
         self.has_damage = False
@@ -114,6 +116,8 @@ class JournalSummary:
             self.has_left = True
         elif record["ev"] == "aside":
             self.aside = str(record.get("reason", ""))
+        elif record["ev"] == "waiting":
+            self.waiting = str(record.get("reason", ""))
         elif not isinstance(ids, list | tuple) or not all(isinstance(task_id, int) and task_id >= 0 for task_id in ids):
             self.has_damage = True
         elif record["ev"] == "taken":

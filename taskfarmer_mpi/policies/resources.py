@@ -39,11 +39,22 @@ class Resources(Value):
     """How much memory a task may need [bytes]; 0 if that does not matter."""
     memory_reserve: int = 0
     """How much memory has to be available before a task is started [bytes]; 0 if that does not matter."""
+    memory_reserve_share: int = 0
+    """The same, as a part of all memory [%]."""
 
     @property
     def are_dealt(self) -> bool:
         """Whether slots get something of their own."""
         return self.is_pinned or self.devices is not None or self.memory_per_task > 0
+
+    @property
+    def reserves_memory(self) -> bool:
+        """Whether tasks are started only while enough memory is available."""
+        return self.memory_reserve > 0 or self.memory_reserve_share > 0
+
+    def reserve_of(self, total: int) -> int:
+        """Return how much memory of a total has to be available then [bytes]."""
+        return self.memory_reserve or total * self.memory_reserve_share // 100
 
 
 def read_resources(texts: Mapping[str, str]) -> Resources:
@@ -54,12 +65,14 @@ def read_resources(texts: Mapping[str, str]) -> Resources:
     OptionError
         If one has a value that it cannot take.
     """
+    reserve, share = read_reserve("memory-reserve", texts.get("memory-reserve", "0"))
     return Resources(
         is_pinned=read_switch("pin", texts.get("pin", "off")),
         devices=read_devices("gpus", texts.get("gpus", "0")),
         devices_per_task=read_devices_per_task("gpus-per-task", texts.get("gpus-per-task", "0")),
         memory_per_task=read_size("memory-per-task", texts.get("memory-per-task", "0")),
-        memory_reserve=read_size("memory-reserve", texts.get("memory-reserve", "0")),
+        memory_reserve=reserve,
+        memory_reserve_share=share,
     )
 
 
@@ -77,6 +90,16 @@ def read_size(name: str, text: str) -> int:
     if match is None or 0 < size < _UNITS["M"]:
         raise OptionError(name, f"{text!r} is not an amount of memory of 1M or more, like 1500M or 4G; 0 for none")
     return size
+
+
+def read_reserve(name: str, text: str) -> tuple[int, int]:
+    """Return an amount of memory [bytes], and a part of all memory [%]: one of the two, or both 0."""
+    if not text.endswith("%"):
+        return read_size(name, text), 0
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()) or not 1 <= int(number[:4]) <= 90:
+        raise OptionError(name, f"{text!r} is not from 1% to 90% of the memory, nor an amount like 4G; 0 for none")
+    return 0, int(number)
 
 
 def read_devices(name: str, text: str) -> DeviceChoice | None:

@@ -109,9 +109,14 @@ class Rules(Value):
         return self.log_form in ("failed", "packed") or (self.has_logs and self.log_limit > 0)
 
     @property
+    def reserves_memory(self) -> bool:
+        """Whether tasks are started only while enough memory is available."""
+        return self.resources is not None and self.resources.reserves_memory
+
+    @property
     def uses_node(self) -> bool:
-        """Whether anything is done on nodes beside running tasks."""
-        return bool(self.tempdir or self.setup or self.teardown)
+        """Whether nodes have to have something, or anything is done there beside running tasks."""
+        return bool(self.tempdir or self.setup or self.teardown) or self.reserves_memory
 
     @property
     def stop_grace(self) -> float:

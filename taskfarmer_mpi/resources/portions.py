@@ -73,11 +73,12 @@ def _fit_memory(wanted: Resources, holdings: Mapping[int, Holdings], rank: int, 
     if own.memory is None or not own.memory.node:
         return slots
     there = [one.memory for one in holdings.values() if one.host == own.host and one.memory is not None]
-    share = (own.memory.node - wanted.memory_reserve) // len(there)
+    share = (own.memory.node - wanted.reserve_of(own.memory.node)) // len(there)
     if own.memory.limit:
-        share = min(share, (own.memory.limit - wanted.memory_reserve) // there.count(own.memory))
+        share = min(share, (own.memory.limit - wanted.reserve_of(own.memory.limit)) // there.count(own.memory))
     if share < wanted.memory_per_task:
-        reserve = f" beside --memory-reserve {_say(wanted.memory_reserve)}" if wanted.memory_reserve else ""
+        kept = wanted.reserve_of(own.memory.limit or own.memory.node)
+        reserve = f" beside --memory-reserve {_say(kept)}" if kept else ""
         raise UserError(
             f"--memory-per-task {_say(wanted.memory_per_task)}: a rank on {own.host} has"
             f" {_say(max(share, 0))} for its tasks{reserve}"

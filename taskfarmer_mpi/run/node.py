@@ -1,4 +1,4 @@
-"""What surrounds the tasks of one rank on its node: commands before and after them, directories for them."""
+"""What surrounds the tasks of one rank on its node: commands before and after them, directories and memory for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from taskfarmer_mpi.farmer.node_commands import NodeCommand
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.farmer.tempdirs import TempDirs, find_parent
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.machine.memory_guard import find_reserve
 from taskfarmer_mpi.policies.rules import Rules
 
 log = Log(__name__)
@@ -38,6 +39,8 @@ class Node:
         self._rules = rules
         self._name = farmer
         self._parent = find_parent(rules.tempdir) if rules.tempdir else ""
+        if rules.resources is not None and rules.reserves_memory:
+            find_reserve(rules.resources)
         self._tempdirs: TempDirs | None = None
         self._setup: NodeCommand | None = None
         self._is_ready = not rules.setup

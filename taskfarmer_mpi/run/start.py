@@ -14,7 +14,7 @@ from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import task_environment
 from taskfarmer_mpi.farmer.farmer import Farmer
-from taskfarmer_mpi.farmer.outfit import Limits, Outfit, make_log_keeper
+from taskfarmer_mpi.farmer.outfit import Limits, make_outfit
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.leader_duties import clear_boards, make_own_board
 from taskfarmer_mpi.job.walltime import job_end
@@ -257,8 +257,7 @@ class Start:
         )
         journal = self._journal(identity, pool)
         tempdirs = self.node.prepare(pool, environ, self.task_lock) if self.node is not None else None
-        logs = make_log_keeper(self.farm, self._name)
-        outfit = Outfit(self.farm, self._runner, pool, slots, journal, self.life, self.task_lock, logs, tempdirs)
+        outfit = make_outfit(self.farm, self._runner, pool, journal, (self.life, self.task_lock), tempdirs)
         farmer = Farmer(outfit, Limits(self.options.lock_patience, deadline, self.options.task_time, last_moment))
         note_recovery(farmer.journal, self._recovery)
         farmer.journal.note("start", begin=round(self._begin, 6))

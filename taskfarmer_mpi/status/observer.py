@@ -161,6 +161,7 @@ class Observer:
             retried=summary.retried,
             rate=rate,
             aside=summary.aside,
+            waiting=summary.waiting if is_alive else "",
         )
 
     def _failures(self, failed: dict[int, str], pairs: list[tuple[FarmerHistory, JournalSummary]]) -> list[Failure]:

@@ -129,6 +129,8 @@ def _draw_farmers(status: Status, paint: Paint, width: int) -> Iterable[str]:
         yield paint(f"  and {len(ranked) - SHOWN:,} more (--json has all)", "quiet")
     for farmer in (farmer for farmer in ranked if farmer.aside and farmer.state in ("alive", "unknown")):
         yield paint(make_printable(f"  rank {farmer.rank} takes no more tasks: {farmer.aside}"), "bad")
+    for farmer in (farmer for farmer in ranked if farmer.waiting):
+        yield paint(make_printable(f"  rank {farmer.rank} starts no task: {farmer.waiting}"), "warning")
     if states["dead"]:
         yield paint("  what a dead farmer had in its hands goes back to the list when a farmer is started", "quiet")
 

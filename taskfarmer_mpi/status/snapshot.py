@@ -55,6 +55,8 @@ class FarmerStatus(Value):
     """Why it takes no more tasks, if they fail on its node only."""
     retried: int = 0
     """Runs that failed and are followed by another attempt."""
+    waiting: str = ""
+    """Why it starts no task now, if it waits for something."""
 
 
 class RunningTask(Value):

@@ -1,6 +1,6 @@
 """The lines of a farmer's own log: one JSON object each, encoded and parsed.
 
-What a line means. The last seven are for the trace only, and recovery skips them; none of them may come between `taken`
+What a line means. The last eight are for the trace only, and recovery skips them; none of them may come between `taken`
 and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
@@ -10,7 +10,7 @@ farmer     first line: who writes, in which format, and where its life locks are
 taken      these tasks are in this farmer's hands; on disk before `toprocess` loses them
 begin      a run has started in a slot
 end        a run ended; written before the slot is used again, but for a death by a signal, which may be a shutdown's
-killed     a run was cut short by a shutdown; with `attempt`, its number, it failed and its task is tried again
+killed     a shutdown, or want of memory, cut a run short; with `attempt`, its number, it failed and is tried again
 recorded   every run that ended so far is in `finished` or `failed`
 giving     these tasks are about to be appended to `toprocess`
 given      these tasks are back in `toprocess`
@@ -20,6 +20,7 @@ recovery   dead farmers were recovered: `begin`, `end`, how many farmers and tas
 alive      the farmer lives, and its tasks run; now and then
 drain      no more tasks are started, and why; `stop`: running tasks are killed, and why
 aside      the farmer takes no more tasks, as they fail on its node only, and why
+waiting    the farmer starts no task for now, and why; with an empty reason: it goes on
 leave      the farmer left by itself
 =========  ==========================================================================================
 """

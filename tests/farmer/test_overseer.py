@@ -9,6 +9,7 @@ from fakes import Clock
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.farmer.overseer import Overseer
+from taskfarmer_mpi.machine.memory_guard import LOOK_INTERVAL, MemoryGuard
 from taskfarmer_mpi.policies.rules import read_rules
 
 
@@ -34,10 +35,10 @@ class Slots:
         self.done.append(("kill", pid))
 
 
-def overseer(clock: Clock, **texts: str) -> tuple[Overseer, Slots]:
+def overseer(clock: Clock, memory: MemoryGuard | None = None, **texts: str) -> tuple[Overseer, Slots]:
     slots = Slots(clock)
     rules = read_rules({name.replace("_", "-"): text for name, text in texts.items()})
-    return Overseer(slots, rules, clock), slots  # type: ignore[arg-type]
+    return Overseer(slots, rules, clock, None, memory), slots  # type: ignore[arg-type]
 
 
 def test_a_task_that_lasts_too_long_is_asked_and_then_killed_each_once() -> None:
@@ -78,3 +79,28 @@ def test_without_a_rule_nobody_is_asked() -> None:
     own.step()
     assert own.ask_all(clock() + 100) is None
     assert slots.done == []
+
+
+def test_while_memory_is_very_short_the_youngest_task_ends_one_after_the_other_but_never_the_last() -> None:
+    clock, left = Clock(), [10]
+    own, slots = overseer(clock, MemoryGuard(100, clock, bool, lambda: left[0]), task_grace="2")
+    slots.tasks = {100: (0, clock()), 101: (1, clock() + 1), 102: (2, clock() + 2)}
+    clock.now += 3
+    for _ in range(15):
+        own.step()
+        clock.now += LOOK_INTERVAL
+    youngest = [("condemn", 102, Cause.MEMORY_SHORT), ("ask", 102, signal.SIGTERM), ("kill", 102)]
+    assert slots.done == youngest
+    del slots.tasks[102]
+    left[0] = 60
+    own.step()
+    assert slots.done == youngest, "what it had is there again"
+    left[0] = 10
+    for _ in range(2):
+        clock.now += LOOK_INTERVAL
+        own.step()
+    assert slots.done[3:] == [("condemn", 101, Cause.MEMORY_SHORT), ("ask", 101, signal.SIGTERM)]
+    del slots.tasks[101]
+    clock.now += LOOK_INTERVAL
+    own.step()
+    assert len(slots.done) == 5

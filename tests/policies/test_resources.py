@@ -28,6 +28,7 @@ MIB = 1 << 20
         ({"memory-per-task": "1.5g"}, Resources(memory_per_task=1536 * MIB)),
         ({"memory-reserve": "4GiB"}, Resources(memory_reserve=4096 * MIB)),
         ({"memory-reserve": "4GB"}, Resources(memory_reserve=4096 * MIB)),
+        ({"memory-reserve": "20%"}, Resources(memory_reserve_share=20)),
     ],
 )
 def test_words_are_read(texts: dict[str, str], expected: Resources | None) -> None:
@@ -47,6 +48,8 @@ def test_words_are_read(texts: dict[str, str], expected: Resources | None) -> No
         ({"memory-per-task": "4"}, "--memory-per-task: '4' is not an amount of memory"),
         ({"memory-per-task": "4X"}, "--memory-per-task: '4X' is not an amount of memory"),
         ({"memory-reserve": "-4G"}, "--memory-reserve: '-4G' is not an amount of memory"),
+        ({"memory-reserve": "0%"}, "--memory-reserve: '0%' is not from 1% to 90%"),
+        ({"memory-reserve": "100%"}, "--memory-reserve: '100%' is not from 1% to 90%"),
         ({"pin": "yes"}, "--pin: 'yes' is neither on nor off"),
     ],
 )
