@@ -51,7 +51,7 @@ function _shtab_taskfarmer_mpi_using
 end
 
 set -g _shtab_taskfarmer_mpi_commands 
-set -g _shtab_taskfarmer_mpi_opts_with_value --chdir --command --crash-limit --gpus --gpus-per-task --grace --halt --lease --leave-early --lock-timeout --log-limit --logs --memory-per-task --monitor --mpi --mpi-timeout --proc --progress --retries --retry-delay --retry-on --runner --setup --stop-grace --stop-signal --task-grace --task-signal --task-time --task-timeout --tasklist --teardown --tempdir --timeout --verbose --workdir -j -m -n -r -t -v -w
+set -g _shtab_taskfarmer_mpi_opts_with_value --chdir --command --crash-limit --gpus --gpus-per-task --grace --halt --lease --leave-early --lock-timeout --log-limit --logs --memory-per-task --memory-reserve --monitor --mpi --mpi-timeout --proc --progress --retries --retry-delay --retry-on --runner --setup --stop-grace --stop-signal --task-grace --task-signal --task-time --task-timeout --tasklist --teardown --tempdir --timeout --verbose --workdir -j -m -n -r -t -v -w
 
 complete -c taskfarmer-mpi -e
 complete -c taskfarmer-mpi -f
@@ -95,6 +95,7 @@ complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l no-pin -d 'any CPU 
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l gpus -x -d 'each slot has GPUs of its own: of all that the job was given (auto), of N of them, or of those named, with commas; 0: all see all (default: 0)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l gpus-per-task -x -d 'how many GPUs each slot has: 2, or 0.5 for two tasks on each (default: shared out evenly)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l memory-per-task -x -d 'have no more slots than the memory of the job or node is enough for, like 1500M or 4G; 0: any (default: 0)'
+complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l memory-reserve -x -d 'start no task while less memory than this is available, and give the youngest one back below half of it; N% is of what the job or node has; 0: no matter (default: 0)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l progress -xka "auto bar lines none" -d 'how far the whole work directory is: bar, lines (the first after 5 s, then now and then), none; auto: a bar if stderr is a terminal and rich is installed, else lines (default): so under mpiexec and srun, where bar draws one all the same'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -s m -l monitor -x -d 'what is told of the farmers'"'"' lives, as an INI file defines it; may be given several times'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -s v -l verbose -x -d 'say more; 2: even more'
