@@ -58,6 +58,11 @@ def is_shortage(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
+def is_own_limit(error: BaseException | None) -> bool:
+    """Whether an error says that this process has as many descriptors as it may: nobody but itself can give some back."""
+    return isinstance(error, OSError) and error.errno == errno.EMFILE
+
+
 def describe(error: Exception, place: object) -> str:
     """Return an error in words that name a file: the one that the error names, else the place where it came up."""
     return f"{error.filename or place}: {error.strerror or error}" if isinstance(error, OSError) else str(error)

@@ -5,6 +5,7 @@ Here and in what is imported here, nothing is imported but the lightest parts of
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -54,11 +55,22 @@ def _run(prog: str, module: str, argv: Sequence[str] | None) -> int:
         return int(sys.modules[module].run(sys.argv[1:] if argv is None else argv))
     except ImportError as error:
         return _refuse(prog, error)
-    except Exception:
-        import traceback
+    except Exception as error:
+        return report_bug(prog, error)
 
-        say(traceback.format_exc().rstrip(), to="stderr")
-        return EXIT_BUG
+
+def report_bug(prog: str, error: Exception) -> int:
+    """Say what no part of this program expected, now that it is caught; return the exit code.
+
+    Without descriptors anything can fail, the import of what would show a traceback, too, and it is no fault of the program.
+    """
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        say(f"{prog}: {error.filename or 'a file'}: {error.strerror}; raise the limit (ulimit -n)", to="stderr")
+        return EXIT_LEFT
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip(), to="stderr")
+    return EXIT_BUG
 
 
 def _refuse(prog: str, error: Exception) -> int:

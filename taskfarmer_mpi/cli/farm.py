@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from taskfarmer_mpi.cli.arguments import check_directory
-from taskfarmer_mpi.cli.entry import EXIT_BUG, EXIT_LEFT, EXIT_USAGE
+from taskfarmer_mpi.cli.entry import EXIT_LEFT, EXIT_USAGE, report_bug
 from taskfarmer_mpi.cli.options import parse_arguments
 from taskfarmer_mpi.cli.streams import say
 from taskfarmer_mpi.common.log import DEBUG, INFO, WARNING, Log, output
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from taskfarmer_mpi.run.ending import Ending
     from taskfarmer_mpi.run.start import Options
     from taskfarmer_mpi.runners.registry import Definition
+
+PROG = "taskfarmer-mpi"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -71,11 +73,8 @@ def _work(arguments: argparse.Namespace, comm: Comm, receiver: SignalReceiver) -
     except FarmError as error:
         _complain(error)
         return Ending(EXIT_LEFT, [])
-    except Exception:
-        import traceback
-
-        say(traceback.format_exc().rstrip(), to="stderr")
-        return Ending(EXIT_BUG, [])
+    except Exception as error:
+        return Ending(report_bug(PROG, error), [])
 
 
 def read_options(arguments: argparse.Namespace) -> Options:
@@ -121,4 +120,4 @@ def _find_monitors(names: Sequence[str]) -> tuple[Definition, ...]:
 
 
 def _complain(error: Exception) -> None:
-    say(f"taskfarmer-mpi: {error}", to="stderr")
+    say(f"{PROG}: {error}", to="stderr")

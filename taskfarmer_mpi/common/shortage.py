@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 
 from taskfarmer_mpi.common.log import Log
-from taskfarmer_mpi.errors import FarmError, ShortageError
+from taskfarmer_mpi.errors import FarmError, ShortageError, is_own_limit
 
 log = Log(__name__)
 
 SHORTAGE_PATIENCE = 600.0
 """How long something may be short while no task runs here before the farmer gives up [s]."""
+OWN_PATIENCE = 10.0
+"""The same, if it is this process's own limit of open files: nothing else can mend that [s]."""
 _PAUSES = (0.5, 10.0)
 """Shortest and longest pause between two attempts [s]; it doubles."""
 
@@ -49,7 +51,7 @@ class Shortage:
         Parameters
         ----------
         error
-            What is short.
+            What is short; its cause is the error of the system, if one said so.
         is_busy
             Whether a task runs, whose end may help.
 
@@ -64,8 +66,9 @@ class Shortage:
             log.warning("%s; %s; trying again from time to time", error, self._meanwhile)
         if is_busy or not self._alone_since:
             self._alone_since = now
-        elif now - self._alone_since > SHORTAGE_PATIENCE:
-            raise FarmError(f"{error}, and that for {now - self._since:.0f} s") from error
+        elif now - self._alone_since > (OWN_PATIENCE if is_own_limit(error.__cause__) else SHORTAGE_PATIENCE):
+            advice = "; raise the limit (ulimit -n)" if is_own_limit(error.__cause__) else ""
+            raise FarmError(f"{error}, and that for {now - self._since:.0f} s{advice}") from error
         pause = self._pause * (0.75 + os.urandom(1)[0] / 510)
         self._next = now + pause
         self._pause = min(2 * self._pause, _PAUSES[1])

@@ -49,6 +49,7 @@ class Guard:
         self.pid = 0
         """The guardian's process; 0 while there is none."""
         self.lack: str | None = None
+        self.refusal: OSError | None = None
         """Why none can be started at the moment, if so."""
         self.renew()
 
@@ -97,7 +98,7 @@ class Guard:
             raise FarmError(
                 f"the guardian of this farmer's tasks dies again and again: {self._last_words() or 'by signals'}"
             )
-        self.lack = _missing_part()
+        self.lack, self.refusal = _missing_part(), None
         if self.lack is not None:
             return
         try:
@@ -105,7 +106,7 @@ class Guard:
         except OSError as error:
             if not is_shortage(error):
                 raise FarmError(f"cannot start the guardian of this farmer's tasks: {error.strerror}") from error
-            self.lack = error.strerror
+            self.lack, self.refusal = error.strerror, error
 
     def see_start(self, slot: int, task: int) -> None:
         """Take into account that a task is about to start.

@@ -150,7 +150,9 @@ class Pool:
             If it would be the same with the next task: a full disk, logs that this user cannot write.
         """
         if not self._guard.pid:
-            raise ShortageError(f"cannot start the guardian of this farmer's tasks: {self._guard.lack}")
+            raise ShortageError(
+                f"cannot start the guardian of this farmer's tasks: {self._guard.lack}"
+            ) from self._guard.refusal
         log_fd = self._processes.open_log(task)
         if log_fd is None:
             return self._cannot_start(task, CANNOT_EXECUTE)

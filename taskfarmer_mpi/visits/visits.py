@@ -88,7 +88,9 @@ class Visits:
         except OSError as error:
             if not is_shortage(error):
                 raise
-            self._wait_out(ShortageError(describe(error, self._workdir.path)), situation)
+            shortage = ShortageError(describe(error, self._workdir.path))
+            shortage.__cause__ = error
+            self._wait_out(shortage, situation)
             return None
         self._shortage.see_success()
         if self._logs is not None:  # the lock is free again

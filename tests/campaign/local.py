@@ -41,6 +41,10 @@ class Launch:
         """Whether strace killed one of its processes, but not the last one."""
         return self.trace is not None and b"+++ killed by SIGKILL" in self.trace.read_bytes() and self.process.is_running()
 
+    def has_failed(self) -> bool:
+        """Whether it ended by an exception, as on a timeline that another PyTaskFarmer had half written when it was killed."""
+        return "Traceback" in self.process.stderr
+
     def kill_family(self) -> None:
         """Kill all its processes, its tasks, too: what a lost node does."""
         end = time.monotonic() + 10
@@ -50,6 +54,21 @@ class Launch:
                     os.kill(pid, signal.SIGKILL)
             self.process.popen.poll()
             assert time.monotonic() < end, f"cannot be killed: {left}"
+
+    def describe(self) -> str:
+        """Return what it is, what was done to it, its processes, and the last of what it said."""
+        processes = "; ".join(
+            f"{pid} {_state(pid)} {' '.join(command_of(pid))[-120:]}" for pid in processes_with(self.process.launch)
+        )
+        return f"{self.label} ({self.fault or 'left in peace'}): {processes}\n{(self.process.stdout + self.process.stderr)[-1500:]}"
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process, and where in the kernel it waits, if that can be read."""
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return f"{state} {Path(f'/proc/{pid}/wchan').read_text()}"
+    return "gone"
 
 
 def _is_guardian(word: str) -> bool:

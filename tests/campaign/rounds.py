@@ -120,14 +120,17 @@ class Round:
 
     def _wait(self, launch: Launch) -> int:
         """Wait until a launch has ended; return its exit code."""
-        wait_for(lambda: launch not in self._alive(), deadline=DEADLINE, what=f"the end of {launch.label}")
+        try:
+            wait_for(lambda: launch not in self._alive(), deadline=DEADLINE, what=f"the end of {launch.label}")
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *map(Launch.describe, self._alive())])) from None
         return launch.process.wait(0)
 
     # -- what is started ---------------------------------------------------------------------------
 
     def _alive(self) -> list[Launch]:
         for launch in self._farm.launches:
-            if launch.kind == "pytaskfarmer" and launch.fault and launch.has_lost_a_process():
+            if launch.kind == "pytaskfarmer" and (launch.fault and launch.has_lost_a_process() or launch.has_failed()):
                 launch.kill_family()  # what is left of it never ends, and may hold the lock for good
         return [launch for launch in self._farm.launches if launch.process.is_running()]
 

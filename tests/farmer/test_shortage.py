@@ -15,7 +15,7 @@ from fakes import Clock
 from helpers import MPIEXEC, Site, Witness, settled, wait_for
 from test_farmer import Stage
 
-from taskfarmer_mpi.common.shortage import SHORTAGE_PATIENCE, Shortage
+from taskfarmer_mpi.common.shortage import OWN_PATIENCE, SHORTAGE_PATIENCE, Shortage
 from taskfarmer_mpi.errors import FarmError, ShortageError, farm_error
 from taskfarmer_mpi.workdir.journal_reading import read_records
 
@@ -65,6 +65,19 @@ def test_a_shortage_is_trouble_only_after_long_and_while_nothing_runs() -> None:
     clock.now += 1.0
     with pytest.raises(FarmError, match=r"short, and that for 1\d\d\d s"):
         shortage.see(ShortageError("short"), is_busy=False)
+
+
+def test_a_limit_of_its_own_is_not_waited_for_as_nobody_else_can_mend_it() -> None:
+    clock = Clock()
+    shortage = Shortage("the lists are not visited", clock)
+    own = farm_error("a list", OSError(errno.EMFILE, "Too many open files"))
+    own.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    for is_busy in (True, False):
+        shortage.see(own, is_busy=is_busy)  # type: ignore[arg-type]
+        clock.now += OWN_PATIENCE - 1.0
+    clock.now += 2.0
+    with pytest.raises(FarmError, match=r"a list: Too many open files, and that for 20 s; raise the limit \(ulimit -n\)"):
+        shortage.see(own, is_busy=False)  # type: ignore[arg-type]
 
 
 class _Refusing(Stage):
@@ -225,6 +238,21 @@ def test_a_farmer_without_descriptors_for_a_while_goes_on_and_its_tasks_live(sit
     farmer.succeed(60)
     assert settled(workdir, tasks).failed == []
     witness.once_each(40)
+
+
+def test_a_limit_of_open_files_that_is_too_low_ends_a_farmer_soon_and_in_one_line(site: Site) -> None:
+    farms = {}
+    for limit in range(7, 27):
+        tasklist = site.tasklist(["true"] * 20, name=f"tasks{limit}")
+        command = (sys.executable, "-m", "taskfarmer_mpi", "-n", "2", tasklist)
+        farms[limit] = site.start("bash", "-c", f'ulimit -n {limit}; exec "$@"', "limited", *command)
+    codes = {limit: farm.wait(120) for limit, farm in farms.items()}
+    refused = {limit: farm.stderr for limit, farm in farms.items() if codes[limit] != 0}
+    assert {*codes.values()} == {0, 75} or {*codes.values()} == {0, 2, 75}  # 2 if the work directory was not made yet
+    assert sorted(codes, key=lambda limit: codes[limit] == 0) == list(farms), "more files are never worse"
+    for limit, said in refused.items():
+        assert "Traceback" not in said, said
+        assert "Too many open files" in said.splitlines()[-1], f"{limit}: {said}"
 
 
 def _by_a_file(logs: Path) -> None:
