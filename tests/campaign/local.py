@@ -42,7 +42,7 @@ class Launch:
         return self.trace is not None and b"+++ killed by SIGKILL" in self.trace.read_bytes() and self.process.is_running()
 
     def has_failed(self) -> bool:
-        """Whether it ended by an exception, as on a timeline that another PyTaskFarmer had half written when it was killed."""
+        """Whether an exception ended it, as on a timeline that another PyTaskFarmer had half written when it was killed."""
         return "Traceback" in self.process.stderr
 
     def kill_family(self) -> None:
@@ -60,7 +60,8 @@ class Launch:
         processes = "; ".join(
             f"{pid} {_state(pid)} {' '.join(command_of(pid))[-120:]}" for pid in processes_with(self.process.launch)
         )
-        return f"{self.label} ({self.fault or 'left in peace'}): {processes}\n{(self.process.stdout + self.process.stderr)[-1500:]}"
+        said = self.process.stdout + self.process.stderr
+        return f"{self.label} ({self.fault or 'left in peace'}): {processes}\n{said[-1500:]}"
 
 
 def _state(pid: int) -> str:

@@ -130,7 +130,7 @@ class Round:
 
     def _alive(self) -> list[Launch]:
         for launch in self._farm.launches:
-            if launch.kind == "pytaskfarmer" and (launch.fault and launch.has_lost_a_process() or launch.has_failed()):
+            if launch.kind == "pytaskfarmer" and ((launch.fault and launch.has_lost_a_process()) or launch.has_failed()):
                 launch.kill_family()  # what is left of it never ends, and may hold the lock for good
         return [launch for launch in self._farm.launches if launch.process.is_running()]
 
