@@ -167,8 +167,7 @@ class Pool:
                 raise farm_error("cannot start a process", error) from error
             reason = error.strerror if isinstance(error, OSError) else str(error)
             write_reason(log_fd, f"cannot start {launch.program[:200]}: {reason}")
-            code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
-            return self._cannot_start(task, code, started)
+            return self._cannot_start(task, NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE, started)
         finally:
             os.close(log_fd)
         heapq.heappop(self._free)
