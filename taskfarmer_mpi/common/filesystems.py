@@ -142,7 +142,7 @@ def lock_trouble(directory: str | os.PathLike[str]) -> str | None:
     except OSError as error:
         return f"cannot make a file: {error.strerror}"
     try:
-        other = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+        other = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

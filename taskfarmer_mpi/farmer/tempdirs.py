@@ -131,7 +131,7 @@ def _make_locked(prefix: str, parent: str) -> tuple[str, int]:
     while True:
         path = tempfile.mkdtemp(prefix=prefix, dir=parent)
         with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 is_swept = os.fstat(fd).st_nlink == 0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
-from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal_reading import JournalState, all_journals, open_journal
-from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Record, parse_record, read_identity
+from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Record, moment_of, parse_record, read_identity
 
-_OF_RECOVERY = ("given", "end")
-"""What recovery appends to a dead farmer's journal, whose last line may be torn."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 class Place(Enum):
@@ -32,8 +34,6 @@ class LastPlaces:
         self.places: dict[int, Place] = {}
         self.cuts: list[set[int]] = []
         """Tasks that a dead farmer took together just before it died: all of them are off the list, or none."""
-        self.trouble: str | None = None
-        """Which journal is damaged, if one is."""
         self._moments: dict[int, float] = {}
         self.ends: Counter[int] = Counter()
         """How often each task ended, by the journals."""
@@ -45,17 +45,25 @@ class LastPlaces:
                 self.places[task], self._moments[task] = place, moment
 
 
-def read_last_places(workdir: Workdir) -> LastPlaces:
+def read_last_places(workdir: Workdir, mended: Mapping[Path, bytes]) -> LastPlaces:
     """Read all journals of a work directory.
+
+    Parameters
+    ----------
+    workdir
+        The work directory.
+    mended
+        What those should be that are damaged.
 
     Raises
     ------
     FarmError
-        If one cannot be read, or is of a newer version.
+        If one cannot be read, is damaged, or of a newer version.
     """
     found = LastPlaces()
     for path in all_journals(workdir.farmers):
-        _read(path, found)
+        with io.BytesIO(mended[path]) if path in mended else open_journal(path) as file:
+            _read(path, file, found)
     attempts = Attempts(workdir.attempts)
     attempts.advance()
     for task, place in found.places.items():
@@ -64,28 +72,19 @@ def read_last_places(workdir: Workdir) -> LastPlaces:
     return found
 
 
-def _read(path: Path, found: LastPlaces) -> None:
+def _read(path: Path, file: BinaryIO, found: LastPlaces) -> None:
     state: JournalState | None = None
     moment = 0.0
-    torn: str | None = None
-    with open_journal(path) as file:
-        for number, line in enumerate(file, 1):
-            record = parse_record(line)
-            if record is None:
-                torn = torn or (f"{path}:{number}: this line of a journal is damaged" if line.strip() else None)
-                continue
-            if torn and record["ev"] not in _OF_RECOVERY:  # else it is where the farmer died
-                found.trouble = torn
-            if state is None:
-                state = JournalState(read_identity(record, path))
-            else:
-                try:
-                    state.apply(record)
-                except FarmError as error:
-                    found.trouble = f"{path}:{number}: {error}"
-                    continue
-            moment = state.identity.clock_offset + float(record.get("t", 0.0))
-            _see(record, moment, found)
+    for line in file:
+        record = parse_record(line)
+        if record is None:
+            continue  # where its farmer died
+        if state is None:
+            state = JournalState(read_identity(record, path))
+        else:
+            state.apply(record)
+        moment = state.identity.clock_offset + moment_of(record)
+        _see(record, moment, found)
     if state is None:
         return
     if path.suffix == OPEN_SUFFIX and path.exists():

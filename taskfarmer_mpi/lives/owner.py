@@ -68,7 +68,8 @@ class Owner:
         """Return the tasks of which the farmer's journal has a begin and no end."""
         running: set[int] = set()
         try:
-            with open(f"{self.workdir}/farmers/{self.farmer}.journal", "rb") as journal:
+            path = f"{self.workdir}/farmers/{self.farmer}.journal"
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as journal:
                 for line in journal:
                     if line.startswith(b'{"ev":"begin",'):
                         running.add(_id_in(line))

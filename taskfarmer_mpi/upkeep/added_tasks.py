@@ -201,7 +201,7 @@ class TasklistWatch:
 def file_state(path: Path) -> tuple[int, ...]:
     """Return what changes whenever a file does; nothing for one that is not there, or cannot be looked at now."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # on NFS a file that is opened is looked at anew
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # on NFS a file that is opened is looked at anew
     except OSError:
         return ()
     try:

@@ -185,7 +185,7 @@ class JournalReader:
         try:
             self.state.apply(record)
         except FarmError as error:
-            raise FarmError(f"{self.path}: {error}") from error
+            raise FarmError(f"{self.path}: {error}: taskfarmer-ctl repair mends it") from error
 
 
 class OpenJournals:

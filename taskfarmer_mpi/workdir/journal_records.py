@@ -1,6 +1,6 @@
 """The lines of a farmer's own log: one JSON object each, encoded and parsed.
 
-What a line means. The last eight are for the trace only, and recovery skips them; none of them may come between `taken`
+What a line means. The last nine say nothing of tasks, and recovery skips them; none of them may come between `taken`
 and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
@@ -22,6 +22,7 @@ drain      no more tasks are started, and why; `stop`: running tasks are killed,
 aside      the farmer takes no more tasks, as they fail on its node only, and why
 waiting    the farmer starts no task for now, and why; with an empty reason: it goes on
 leave      the farmer left by itself
+lost       lines were here that could not be read; `repair` took them out
 =========  ==========================================================================================
 """
 
@@ -89,6 +90,12 @@ def parse_record(line: bytes) -> Record | None:
     return record if isinstance(record, dict) and isinstance(record.get("ev"), str) else None
 
 
+def moment_of(record: Record, default: float = 0.0) -> float:
+    """Return when a record was written [s since the epoch], if it says so in a way that can be."""
+    moment = record.get("t")
+    return float(moment) if isinstance(moment, int | float) and abs(moment) < 1e12 else default
+
+
 def read_identity(record: Record, path: Path) -> Identity:
     """Return who wrote a journal, from its first record.
 
@@ -97,10 +104,14 @@ def read_identity(record: Record, path: Path) -> Identity:
     FarmError
         If it is no journal, or one of a newer version.
     """
-    if record.get("ev") != "farmer" or record.get("format") != FORMAT:
+    if record.get("ev") != "farmer":
+        raise FarmError(f"{path}: the journal does not say who wrote it: taskfarmer-ctl repair mends it")
+    if record.get("format") != FORMAT:
         raise FarmError(f"{path}: not a journal of format {FORMAT}: written by a newer version?")
     wanted = {"t": "float", **Identity.__annotations__}
     for name, kind in wanted.items():
         if not isinstance(record.get(name), _KINDS.get(kind, (object,))):
-            raise FarmError(f"{path}: the journal's first line is damaged: {name!r} is no {kind}")
+            raise FarmError(
+                f"{path}: the journal's first line is damaged: {name!r} is no {kind}: taskfarmer-ctl repair mends it"
+            )
     return Identity(**{name: record[name] for name in Identity.__annotations__})

@@ -55,7 +55,9 @@ def test_a_journal_whose_first_line_is_damaged_is_one_trouble(tmp_path: Path, na
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}) + "\n")
     histories, troubles = read_histories(farm.workdir)
     assert [history.identity.farmer for history in histories] == ["2-b"]
-    assert troubles == [f"{path}: the journal's first line is damaged: {name!r} is no {kind}"]
+    assert troubles == [
+        f"{path}: the journal's first line is damaged: {name!r} is no {kind}: taskfarmer-ctl repair mends it"
+    ]
 
 
 def test_a_run_whose_slot_was_used_again_is_over_before_its_end_is_recorded(tmp_path: Path) -> None:

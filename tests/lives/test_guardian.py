@@ -253,3 +253,14 @@ def test_the_begins_and_ends_that_the_guardian_reads_are_those_that_a_journal_ha
     hand.journal.flush()
     owner = Owner("hand", str(hand.task_lock.path), str(farm.workdir.path), {})
     assert owner.running_tasks() == {2}
+
+
+def test_a_link_or_a_pipe_in_the_place_of_the_journal_is_not_read(scene: Scene) -> None:
+    journal = scene.workdir / "farmers" / f"{scene.farmer}.journal"
+    other = scene.workdir / "other"
+    other.write_text('{"ev":"begin","t":1.0,"id":7,"slot":0}\n')
+    journal.symlink_to(other)
+    assert scene.owner.running_tasks() == set()
+    journal.unlink()
+    os.mkfifo(journal)
+    assert scene.owner.running_tasks() == set()

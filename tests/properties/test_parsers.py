@@ -22,6 +22,7 @@ from taskfarmer_mpi.history.last_runs import read_last_runs
 from taskfarmer_mpi.job.board import _farmers_of
 from taskfarmer_mpi.job.messages import parse_name
 from taskfarmer_mpi.job.walltime import parse_end
+from taskfarmer_mpi.repair.mending import find_damage, find_damaged_journals, mend, mend_journals
 from taskfarmer_mpi.report.contents import make_report
 from taskfarmer_mpi.report.page import load_template, render_page
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, find
@@ -144,6 +145,7 @@ _READERS: dict[str, Callable[[Farm, Path], object]] = {
     "reclaim": lambda farm, _: reclaim(farm, 1.0),
     "recovery": lambda farm, _: recover(farm, (), 1.0),
     "retry": lambda farm, _: _retry(farm),
+    "repair": lambda farm, _: _repair(farm),
     "journals": lambda farm, _: held_tasks(farm.workdir.farmers),
     "recorded": lambda farm, _: Recorded(farm).advance(),
     "stack": lambda farm, _: _peek(farm),
@@ -153,6 +155,14 @@ _READERS: dict[str, Callable[[Farm, Path], object]] = {
 def _retry(farm: Farm) -> None:
     with hands(farm.workdir, farm.lock) as journal:
         retry_tasks(farm.workdir, farm.lock, journal, farm.catalog.listed, None, 1.0)
+
+
+def _repair(farm: Farm) -> None:
+    mend_journals(farm, find_damaged_journals(farm, 1.0), 1.0)
+    assert find_damaged_journals(farm, 1.0) == []
+    held_tasks(farm.workdir.farmers)
+    mend(farm, find_damage(farm, 1.0), 1.0)
+    assert find_damage(farm, 1.0).faults == []
 
 
 def _peek(farm: Farm) -> None:

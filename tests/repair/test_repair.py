@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import Hand, ids_in, make_farm
+from fakes import Hand, ids_in
+from halfway_farm import COUNT, CTL, edit, make
 from helpers import Site, Witness, contents, settled
 
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.repair.mending import find_damage, mend
-from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.journal import append_record, close_journal
-from taskfarmer_mpi.workdir.lists import append_tasks, encode_task
-
-COUNT = 20
-CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
-
-
-def make(folder: Path, commands: list[str]) -> Farm:
-    """Return a farm some of whose tasks have ended: 0 to 9 by a farmer that left, 10 and 11 in the hands of a dead one."""
-    farm = make_farm(folder, commands)
-    tasks = [Task(number, farm.catalog[number]) for number in range(COUNT)]
-    first, dead = Hand(farm, "first"), Hand(farm, "dead")
-    first.note("taken", ids=list(range(10)))
-    for number in range(10):
-        first.end(number, 3 if number > 7 else 0)
-    append_tasks(farm.workdir.finished, tasks[:8], farm.lock.confirm)
-    append_tasks(farm.workdir.failed, tasks[8:10], farm.lock.confirm)
-    first.note("recorded")
-    dead.note("taken", ids=[10, 11])
-    dead.end(10, 0)
-    farm.workdir.toprocess.write_bytes(b"".join(map(encode_task, reversed(tasks[12:]))))
-    for hand in (first, dead):
-        hand.die()
-    close_journal(first.journal.path)
-    return farm
-
-
-def edit(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
-    """Change the lines of a list."""
-    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
 
 
 def put_zeros(workdir: Workdir) -> None:
@@ -141,26 +109,6 @@ def test_lists_that_change_between_look_and_mend_are_left_alone(tmp_path: Path) 
     edit(farm.workdir.toprocess, lambda lines: lines[:-1])
     with pytest.raises(FarmError, match="have changed meanwhile"):
         mend(farm, found, 5.0)
-
-
-def test_a_damaged_journal_decides_nothing(tmp_path: Path) -> None:
-    farm = make(tmp_path, [f"echo {number}" for number in range(COUNT)])
-    journal = farm.workdir.farmers / "first.closed"
-    edit(journal, lambda lines: [*lines[:3], bytes(40) + b"\n", *lines[4:]])
-    assert find_damage(farm, 5.0).faults == []
-    edit(farm.workdir.finished, lambda lines: lines[1:])
-    with pytest.raises(UserError, match=r"first\.closed:4: this line of a journal is damaged"):
-        find_damage(farm, 5.0)
-
-
-def test_a_journal_whose_farmer_died_over_a_line_is_not_damaged(tmp_path: Path) -> None:
-    farm = make(tmp_path, [f"echo {number}" for number in range(COUNT)])
-    journal = farm.workdir.farmers / "dead.journal"
-    with journal.open("ab") as file:
-        file.write(b'{"ev":"en')
-    append_record(journal, "given", ids=[])
-    edit(farm.workdir.finished, lambda lines: lines[1:])
-    assert len(find_damage(farm, 5.0).faults) == 1
 
 
 def test_a_lost_task_that_a_pytaskfarmer_may_have_had_is_for_reclaim(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import os
 import pty
@@ -9,6 +10,7 @@ import re
 import select
 import shlex
 import shutil
+import signal
 import stat
 import sys
 import threading
@@ -22,6 +24,7 @@ from conftest import skip_or_fail
 from fakes import Hand, make_farm
 from helpers import Site, settled
 
+import taskfarmer_mpi
 from taskfarmer_mpi.trace.server import TraceServer
 from taskfarmer_mpi.upkeep.recovery import recover
 from taskfarmer_mpi.workdir.files import Workdir
@@ -222,6 +225,43 @@ def test_a_journal_that_names_a_foreign_lock_file_has_nobody_remove_it(tmp_path:
     assert victim.read_text() == "precious"
 
 
+_FOLLOWED = (
+    *(
+        "cli",
+        "machine",
+        "rendezvous",
+        "runners",
+        "tasklists",
+        "common/filesystems.py",
+        "trace/timeline.py",
+        "trace/server.py",
+    ),
+    *("status/tables.py", "farmer/guard.py", "monitors/pipe.py", "upkeep/added_tasks.py", "job/ranks.py"),
+)
+"""Where files are opened that are a user's, the kernel's, or have a name that nobody else can guess; and folders."""
+
+
+def test_no_file_in_a_shared_directory_is_opened_through_a_link() -> None:
+    root = Path(taskfarmer_mpi.__file__).parent
+    found = [
+        f"{path.relative_to(root)}: {ast.unparse(call)}"
+        for path in sorted(root.rglob("*.py"))
+        if not str(path.relative_to(root)).startswith(_FOLLOWED)
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and _follows(ast.unparse(call.func), ast.unparse(call))
+    ]
+    assert found == []
+
+
+def _follows(function: str, call: str) -> bool:
+    """Whether a call opens a file by its name, and would go where a link leads."""
+    if function == "os.open":
+        return not re.search(r"O_NOFOLLOW|_SAFE|O_DIRECTORY|os\.devnull|O_PATH", call)
+    if function == "open":
+        return not re.match(r"open\((fd|open_file\(|os\.open\(|os\.dup\(|f?'/proc)", call)
+    return function.rpartition(".")[2] in ("read_text", "read_bytes", "write_text", "write_bytes") and "/proc" not in call
+
+
 # -- the terminal, the page, the web server ---------------------------------------------------------
 
 _OWN = re.compile(r"\x1b\[(?:[0-9;]*m|K|H|J|2K|\?25[lh]|\?7[lh]|\d*[ABCDG]|\?2026[hl])")
@@ -260,8 +300,8 @@ def hostile(site: Site) -> Workdir:
 
 def test_no_output_has_a_terminal_obey_what_others_wrote(site: Site, hostile: Workdir) -> None:
     commands: list[list[str | Path]] = [
-        ["status"], ["trace"], ["report", "-o", site.path / "r.html"], ["doctor"],
-        ["doctor", "--json"], ["retry"], ["stop", "--wait", "0"], ["add", "x"], ["export", "--joblog", site.path / "log"],
+        ["status"], ["trace"], ["report", "-o", site.path / "r.html"], ["doctor"], ["doctor", "--json"], ["show", "0"],
+        ["retry"], ["stop", "--wait", "0"], ["add", "x"], ["export", "--joblog", site.path / "log"],
     ]  # fmt: skip
     for name, *more in commands:
         site.start(*CTL, str(name), hostile.path, *more).wait(60)
@@ -269,6 +309,10 @@ def test_no_output_has_a_terminal_obey_what_others_wrote(site: Site, hostile: Wo
         *CTL, "check", "--workdir", hostile.path, "--show", "9", "--environment", environ=site.environ(EVIL=HOSTILE)
     ).wait(60)
     site.farm("--workdir", hostile.path, "--progress", "lines", "--reclaim", "--lock-timeout", "1").wait(60)
+    site.start(*CTL, "repair", hostile.path).wait(60)
+    hostile.finished.write_bytes(HOSTILE.encode() + b"\n")
+    for option in ((), ("--apply",)):
+        site.start(*CTL, "repair", hostile.path, *option).wait(60)
     hostile.finished.write_bytes(HOSTILE.encode() + b"\n")
     site.farm("--workdir", hostile.path, "--lock-timeout", "1").wait(60)
     site.farm(site.path / HOSTILE.replace("/", "_")).wait(60)
@@ -278,14 +322,15 @@ def test_no_output_has_a_terminal_obey_what_others_wrote(site: Site, hostile: Wo
 
 
 def test_no_drawing_on_a_terminal_obeys_what_others_wrote(site: Site, hostile: Workdir) -> None:
-    for arguments in ([*CTL, "status", hostile.path], [*FARM, "--lock-timeout", "1", "--workdir", hostile.path]):
+    farm = [*FARM, "--lock-timeout", "1", "--workdir", hostile.path]
+    for arguments in ([*CTL, "status", hostile.path], [*CTL, "watch", hostile.path], farm):
         shown = _on_terminal([*map(str, arguments)], site)
         assert shown
         assert _unsafe(shown) == "", repr(shown)
 
 
 def _on_terminal(arguments: list[str], site: Site) -> str:
-    """Run a program on a terminal; return what it had it show."""
+    """Run a program on a terminal, one that goes on until its first picture; return what it had it show."""
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(site.path)
@@ -295,6 +340,8 @@ def _on_terminal(arguments: list[str], site: Site) -> str:
     with suppress(OSError):
         while select.select([fd], [], [], 60)[0] and (data := os.read(fd, 65536)):
             shown += data
+            if "watch" in arguments and b"\x1b[J" in shown:
+                os.kill(pid, signal.SIGINT)
     os.close(fd)
     os.waitpid(pid, 0)
     return shown.decode(errors="replace").replace("\r\n", "\n")

@@ -18,7 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
     from shlex import quote
 
     from taskfarmer_mpi.cli.console import warn
-    from taskfarmer_mpi.common.wording import make_printable, say_time
+    from taskfarmer_mpi.cli.streams import show
+    from taskfarmer_mpi.common.wording import say_time
     from taskfarmer_mpi.errors import UserError
     from taskfarmer_mpi.history.last_runs import read_last_runs
     from taskfarmer_mpi.history.runs import Attempt, FarmerHistory
@@ -39,18 +40,18 @@ def run(arguments: argparse.Namespace) -> int:
     warn(troubles)
     if arguments.id >= len(last_runs):
         raise UserError(f"{workdir.path}: there is no task {arguments.id}; it has {len(last_runs)} tasks, from 0 on")
-    print(f"task {arguments.id}: {last_runs.state(arguments.id).value}")
-    print(f"command: {make_printable(last_runs.texts[arguments.id])}")
+    show(f"task {arguments.id}: {last_runs.state(arguments.id).value}")
+    show(f"command: {last_runs.texts[arguments.id]}")
     for history, run in sorted(runs, key=lambda pair: pair[1].begin):
         who = history.identity
         begin = say_time(run.begin, run.begin + 1e6)
-        print(f"{begin}  {who.host}, rank {who.rank}, slot {run.slot}: {_say_end(run)}")
+        show(f"{begin}  {who.host}, rank {who.rank}, slot {run.slot}: {_say_end(run)}")
     for path in sorted(workdir.logs.glob(f"log_{arguments.id}*"), key=lambda path: (len(path.name), path.name)):
         if path.name == f"log_{arguments.id}" or path.name.startswith(f"log_{arguments.id}."):
-            print(f"log: {path}")
+            show(f"log: {path}")
     for number, packed in sorted(Logs(workdir, [arguments.id]).packed(arguments.id).items()):
         command = f"taskfarmer-ctl log {quote(str(workdir.path))} {arguments.id} --attempt {number}"
-        print(f"log of attempt {number}, {packed.length} bytes: {command}")
+        show(f"log of attempt {number}, {packed.length} bytes: {command}")
     return 0
 
 
