@@ -57,6 +57,18 @@ def count(text: str) -> int:
     return int(text)
 
 
+def slots(text: str) -> int:
+    """Return a number of slots; 0 for one per CPU, minus N for N % of that."""
+    if text == "auto":
+        return 0
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= 999_999:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of slots: 1 or more, a part of the CPUs like 50%, or auto"
+        )
+    return -int(number) if text.endswith("%") else int(number)
+
+
 def task_id(text: str) -> int:
     """Parse the ID of a task."""
     if not (text.isascii() and text.isdigit()) or len(text) > 18:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taskfarmer_mpi import __version__
-from taskfarmer_mpi.cli.arguments import add_shared, lease, seconds
+from taskfarmer_mpi.cli.arguments import add_shared, lease, seconds, slots
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser
 from taskfarmer_mpi.cli.rules import add_rules
-from taskfarmer_mpi.common.defaults import PROGRESS_MODES, SLOTS
+from taskfarmer_mpi.common.defaults import GRACE, PROGRESS_MODES, SLOTS
 
 DEFAULT_LOCK_TIMEOUT = 600.0
 DEFAULT_MPI_TIMEOUT = 120.0
-DEFAULT_GRACE = 15.0
 DEFAULT_LEAVE_DELAY = 30.0
 
 _EPILOG = """\
@@ -74,7 +73,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--proc",
         metavar="N|N%|auto",
         nargs="?",
-        type=_slots,
+        type=slots,
         const=0,
         help="slots: tasks that each farmer runs at the same time; auto: one per CPU, shared among the ranks of a node;"
         " N%%: for that part of the CPUs"
@@ -118,7 +117,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--grace",
         metavar="SECONDS",
         type=seconds,
-        default=DEFAULT_GRACE,
+        default=GRACE,
         help="stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)",
     )
     group.add_argument(
@@ -190,17 +189,6 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
     )
-
-
-def _slots(text: str) -> int:
-    if text == "auto":
-        return 0
-    number = text.removesuffix("%")
-    if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= 999_999:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of slots: 1 or more, a part of the CPUs like 50%, or auto"
-        )
-    return -int(number) if text.endswith("%") else int(number)
 
 
 _VERBOSITIES = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0, "0": 0, "1": 1, "2": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 RULES = (
     (
@@ -71,6 +72,19 @@ RULES = (
         "run this once per farmer before its first task; if it fails, this farmer takes no tasks; off (default: off)",
     ),
     ("teardown", "COMMAND", "run this once per farmer after its last task, also at a stop; off (default: off)"),
+    (
+        "order",
+        "ORDER",
+        (
+            "in which order the tasks of a new work directory run: given (as in the tasklist), longest (first those that"
+            " take longest by --durations), shuffle (default: given)"
+        ),
+    ),
+    (
+        "durations",
+        "PATH",
+        "what tasks took in an earlier run: its work directory, or a joblog of GNU parallel (default: not known)",
+    ),
 )
 """The rules of a work directory, which keeps them as they were typed: name, value, help."""
 
@@ -125,4 +139,6 @@ def read_rule_options(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the rules that were given."""
     names = ["pin", *(name for name, _, _ in (*RULES, *RESOURCES))]
     given = {name: getattr(arguments, f"rule {name}") for name in names}
+    if given["durations"]:
+        given["durations"] = os.path.abspath(given["durations"])
     return {name: text for name, text in given.items() if text is not None}

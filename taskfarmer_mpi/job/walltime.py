@@ -46,6 +46,21 @@ def job_end(environ: Mapping[str, str], ask: Callable[[str], str] | None = None)
     return end if time.time() < end < math.inf else None
 
 
+def time_left(end: float | None, timeout: float | None, grace: float) -> float:
+    """Return for how long tasks can run from now on [s].
+
+    Parameters
+    ----------
+    end
+        When the batch job ends [s since the epoch]; None if that is not known.
+    timeout
+        After what time the job stops by itself [s]; None for never.
+    grace
+        How long before the end of the batch job it stops [s].
+    """
+    return min(math.inf if timeout is None else timeout, math.inf if end is None else end - grace - time.time())
+
+
 def stated_end(environ: Mapping[str, str]) -> float | None:
     """Return when the job ends by the environment [s since the epoch], which may be of another job; None if not said."""
     known = environ.get(_VARIABLE, "")

@@ -16,6 +16,8 @@ from taskfarmer_mpi.policies.values import (
     read_halt,
     read_log_form,
     read_log_limit,
+    read_order,
+    read_path,
     read_place,
     read_seconds,
     read_signal,
@@ -47,6 +49,8 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "tempdir": read_place,
     "setup": read_command,
     "teardown": read_command,
+    "order": read_order,
+    "durations": read_path,
 }
 RESOURCES = ("pin", "gpus", "gpus-per-task", "memory-per-task", "memory-reserve")
 """Those about what each slot is to have for itself."""
@@ -92,6 +96,10 @@ class Rules(Value):
     """What each farmer runs before its first task."""
     teardown: str = ""
     """What it runs after its last one."""
+    order: str = "given"
+    """In which order the tasks of the tasklist run: one of `policies.values.ORDERS`."""
+    durations: str = ""
+    """Where it was found what tasks take, when the work directory was made: an absolute path; nothing if nowhere."""
 
     @property
     def counts_attempts(self) -> bool:
@@ -155,6 +163,8 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         tempdir=values.get("tempdir", ""),
         setup=values.get("setup", ""),
         teardown=values.get("teardown", ""),
+        order=values.get("order", "given"),
+        durations=values.get("durations", ""),
     )
 
 

@@ -12,6 +12,8 @@ from taskfarmer_mpi.policies.halt import Halt, Limit
 from taskfarmer_mpi.policies.retries import Choice
 from taskfarmer_mpi.policies.time_limit import TaskTime
 
+ORDERS = ("given", "longest", "shuffle")
+"""As in the tasklist; those first that are expected to last longest; at random."""
 LOG_FORMS = ("files", "failed", "packed", "none")
 """A file for each task; only for tasks that failed; one file for each farmer; none."""
 SMALLEST_LOG = 1024
@@ -90,6 +92,20 @@ def read_log_form(name: str, text: str) -> str:
     """Return how the output of tasks is kept."""
     if text not in LOG_FORMS:
         raise OptionError(name, f"{text!r} is not one of {', '.join(LOG_FORMS)}")
+    return text
+
+
+def read_order(name: str, text: str) -> str:
+    """Return in which order the tasks of a new work directory run."""
+    if text not in ORDERS:
+        raise OptionError(name, f"{text!r} is not one of {', '.join(ORDERS)}")
+    return text
+
+
+def read_path(name: str, text: str) -> str:
+    """Return a path."""
+    if not text or not text.isprintable() or text != text.strip():
+        raise OptionError(name, f"{text!r} is not a path")
     return text
 
 

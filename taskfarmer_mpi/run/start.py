@@ -17,7 +17,7 @@ from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.outfit import Limits, make_outfit
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.leader_duties import clear_boards, make_own_board
-from taskfarmer_mpi.job.walltime import job_end
+from taskfarmer_mpi.job.walltime import job_end, time_left
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.rendezvous import startup
@@ -98,8 +98,7 @@ class Start:
     ) -> None:
         self._is_hurried = is_hurried
         self.options = options
-        self._comm = comm
-        self.rank = comm.rank
+        self._comm, self.rank = comm, comm.rank
         self._limits = startup.Limits(options.lock_patience, options.mpi_patience, is_hurried)
         self._environ, self._name = environ, name
         self._job, self._begin = environ.get("SLURM_JOB_ID", ""), time.time()
@@ -199,10 +198,9 @@ class Start:
         return make_handler(self._plan.handler, self._plan.tasklist, self._plan.workdir)
 
     def _warn_of_background(self) -> None:
-        if has_shell_lines(self.farm.handler) and self._plan.runner.name != "exec":
-            sentence = describe_background(self.farm.catalog.lines)
-            if sentence is not None:
-                log.warning("%s: %s", self._plan.tasklist, sentence)
+        is_shell = has_shell_lines(self.farm.handler) and self._plan.runner.name != "exec"
+        if is_shell and (sentence := describe_background(self.farm.catalog.lines)) is not None:
+            log.warning("%s: %s", self._plan.tasklist, sentence)
 
     def _take_life(self) -> None:
         mode = lock_mode(self.farm.workdir.path)
@@ -295,5 +293,7 @@ class Start:
     def _announce(self, orders: Orders, slots: int) -> None:
         risk = describe_second_lock(self.farm.workdir, self.lock.paths, is_new=self._is_new)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
-        for sentence in filter(None, [*say_start(self.farm, self._recovery, orders, slots, self._plan.slots), risk]):
+        left = time_left(orders.job_end, self.options.timeout, self.options.grace + self.farm.rules.stop_grace)
+        said = say_start(self.farm, self._recovery, orders, slots, self._plan.slots, left)
+        for sentence in filter(None, [*said, risk]):
             log.warning("%s", sentence)

@@ -162,7 +162,9 @@ def _quote(workdir: Workdir) -> str:
     return shlex.quote(str(workdir.path))
 
 
-def say_start(farm: Farm, recovery: Recovery, orders: Orders, slots: int, asked: int | None) -> Iterator[str | None]:
+def say_start(
+    farm: Farm, recovery: Recovery, orders: Orders, slots: int, asked: int | None, left: float
+) -> Iterator[str | None]:
     """Yield what is said when a job begins; None for what need not be said.
 
     Parameters
@@ -171,12 +173,20 @@ def say_start(farm: Farm, recovery: Recovery, orders: Orders, slots: int, asked:
         Slots of rank 0.
     asked
         Slots of each rank; None for its share.
+    left
+        For how long tasks can run [s].
     """
     farmers = len(orders.farmers)
     yield f"{tasks(len(farm.catalog))}, {farmers} x {slots} slots, work directory {farm.workdir.path}"
     yield say_resumed(farm, recovery)
     yield orders.crowding(asked)
     yield orders.narrowness(asked)
+    if farm.rules.durations:
+        from taskfarmer_mpi.ordering.forecast import Forecast, expected, say_forecast
+
+        all_slots = sum(asked or orders.shares[rank] for rank in orders.farmers)
+        nodes = len(set(orders.hosts.values())) or 1
+        yield from say_forecast(Forecast(expected(farm.workdir), all_slots, nodes, left))
 
 
 def say_resumed(farm: Farm, recovery: Recovery) -> str | None:

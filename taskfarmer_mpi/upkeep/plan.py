@@ -8,7 +8,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.policies.rules import merge_rules
+from taskfarmer_mpi.policies.rules import merge_rules, read_rules
 from taskfarmer_mpi.runners.registry import FILL, HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.upkeep.halting import refuse_halted
 from taskfarmer_mpi.upkeep.ownership import check_owner, safe_lock_paths
@@ -101,6 +101,11 @@ def make_plan(request: Request) -> Plan:
     stored = read_config(workdir)
     if stored is None:
         return _new_plan(request, workdir)
+    asked = request.rules.get("order")
+    if asked is not None and asked != stored.rules.get("order", "given"):
+        raise UserError(
+            f"{workdir.path}: --order {asked}: the order is that with which a work directory is made: leave it away"
+        )
     if request.tasklist is not None:
         _check_tasklist(os.path.abspath(request.tasklist), stored, workdir)
     if request.handler is not None or request.command is not None:
@@ -137,6 +142,10 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
     if request.tasklist is None:
         raise UserError(f"{workdir.path}: no farm.ini here that names a tasklist: say which tasklist to work on")
     rules = merge_rules({}, request.rules)
+    if not rules.keys().isdisjoint(("order", "durations")):
+        from taskfarmer_mpi.ordering.arrangement import check_order
+
+        check_order(read_rules(rules))
     number = (_default_slots(rules) or 0) if request.slots is None else request.slots
     return Plan(
         tasklist=os.path.abspath(request.tasklist),

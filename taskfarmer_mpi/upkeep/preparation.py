@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -70,6 +70,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     UserError
         If the tasklist does not match the work directory, or a list is damaged; nothing was changed.
     """
+    order: list[tuple[int, float]] = []
     while True:
         with farm.lock.held(patience):
             lists = _Lists.read(farm.workdir)
@@ -78,13 +79,15 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         checked = _check(farm, stored, lists)
         config = stored or replace(wanted, listed=farm.catalog.listed, digest=farm.catalog.lines.digest(farm.catalog.listed))
         forgotten = ForgottenTasks(farm, checked.seen)
+        order = order or _make_order(farm, stored)
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
-                _write_to_do(fd, farm, checked.recorded)
+                _write_to_do(fd, farm, checked.recorded, [task for task, _ in order])
                 os.fsync(fd)
             with farm.lock.held(patience):
                 if _Lists.read_run(farm.workdir) != (lists.config, lists.tasks_added):
                     continue  # another farmer was quicker: look at what it made
+                _keep_order(farm, order)
                 if lists.toprocess is None and not farm.workdir.toprocess.exists():
                     farm.lock.confirm()
                     temporary.replace(farm.workdir.toprocess)
@@ -216,11 +219,28 @@ def _shorten(line: bytes) -> str:
     return repr(shown if len(shown) <= 60 else shown[:59] + "…")
 
 
-def _write_to_do(fd: int, farm: Farm, recorded: bytearray) -> None:
-    """Write a new `toprocess`: every task without an outcome that is in nobody's hands."""
+def _make_order(farm: Farm, stored: Stored | None) -> list[tuple[int, float]]:
+    """Return the tasks of a new work directory in their order, with what they last; nothing where that is as usual."""
+    if stored is not None or (farm.rules.order == "given" and not farm.rules.durations):
+        return []
+    from taskfarmer_mpi.ordering.arrangement import make_order
+
+    return make_order(farm.rules, farm.handler, farm.catalog.listed)
+
+
+def _keep_order(farm: Farm, order: list[tuple[int, float]]) -> None:
+    if not order:
+        return
+    from taskfarmer_mpi.ordering.order_file import encode_order
+
+    replace_file(farm.workdir.order, encode_order(order), farm.lock.confirm)
+
+
+def _write_to_do(fd: int, farm: Farm, recorded: bytearray, order: Sequence[int]) -> None:
+    """Write a new `toprocess`: every task without an outcome that is in nobody's hands, the first one at the end."""
     catalog = farm.catalog
     held = held_tasks(farm.workdir.farmers)
-    missing = (task_id for task_id in range(catalog.listed - 1, -1, -1) if not recorded[task_id] and task_id not in held)
+    missing = (i for i in reversed(order or range(catalog.listed)) if not recorded[i] and i not in held)
     while block := list(islice(missing, 10_000)):
         write_all(fd, b"".join(b"%d %s\n" % (task_id, catalog.raw(task_id)) for task_id in block))
 
@@ -237,4 +257,5 @@ def _drop_done(farm: Farm, path: Path, to_do: bytes | None, recorded: bytearray)
             kept[task_id] = line
     if len(kept) < len(lines):
         log.info("%s: %d tasks were there twice or done already", path, len(lines) - len(kept))
-        replace_file(path, b"".join(kept[task_id] + b"\n" for task_id in sorted(kept, reverse=True)), farm.lock.confirm)
+        ordered = sorted(kept, reverse=True) if farm.rules.order == "given" else kept
+        replace_file(path, b"".join(kept[task_id] + b"\n" for task_id in ordered), farm.lock.confirm)

@@ -29,7 +29,7 @@ from taskfarmer_mpi.workdir.lists import (
     give_back_tasks,
     is_plain_farmer_about,
 )
-from taskfarmer_mpi.workdir.stack import open_stack
+from taskfarmer_mpi.workdir.stack import Place, open_stack
 
 
 class Visit(Value):
@@ -60,6 +60,11 @@ class Visitor:
         self._recorded: Recorded | None = None
         self._is_first = True
         self._halt: HaltWatch | None = None
+        self._place: Place | None = None
+        if farm.rules.order != "given":
+            from taskfarmer_mpi.ordering.order_file import KeptOrder
+
+            self._place = KeptOrder(farm.workdir).place
         if farm.rules.halt is not None:
             from taskfarmer_mpi.visits.halt_watch import HaltWatch
 
@@ -150,7 +155,8 @@ class Visitor:
         if self._farm.catalog.listed < len(self._farm.catalog) and self._farm.workdir.added.exists():
             stacks.append(self._farm.workdir.added)
         for path in stacks:
-            with open_stack(path, self._is_known, self._farm.lock.confirm) as stack:
+            place = self._place if path == stacks[0] else None
+            with open_stack(path, self._is_known, self._farm.lock.confirm, place) as stack:
                 top = stack.peek(count, self._is_known)
                 taken = self._without_recorded(top.tasks)
                 if top.tasks:

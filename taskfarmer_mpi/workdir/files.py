@@ -178,7 +178,7 @@ class Workdir:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.abspath(path))  # not resolved: PyTaskFarmer hashes the absolute path
-        self.toprocess = self.path / "toprocess"
+        self.toprocess, self.order = self.path / "toprocess", self.path / "order"
         self.added = self.path / "toprocess.added"
         self.stop_request = self.path / "stop"
         self.tasks_added = self.path / "tasks.added"

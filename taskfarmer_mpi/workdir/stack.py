@@ -17,6 +17,8 @@ from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import read_file, replace_file
 from taskfarmer_mpi.workdir.lists import Confirm, encode_task, opened_list, parse_task, repair_end
 
+Place = Callable[[int], int]
+"""Returns when a task comes, by its ID: the lower, the earlier."""
 _ID = re.compile(rb"(\d{1,18}) ")
 _BLOCK = 64 * 1024
 _SORTABLE = 1024 * 1024
@@ -96,7 +98,9 @@ class Stack:
 
 
 @contextmanager
-def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -> Iterator[Stack]:
+def open_stack(
+    path: Path, is_valid: Callable[[Task], bool], confirm: Confirm, place: Place | None = None
+) -> Iterator[Stack]:
     """Open a stack for a visit; one that a plain farmer has rewritten is put back in order first, if it is short.
 
     Parameters
@@ -107,6 +111,8 @@ def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -
         Whether a task belongs to this work directory.
     confirm
         `WorkLock.confirm` of the lock that is held.
+    place
+        Returns when a task comes, by its ID, where tasks are in another order than that of their IDs.
 
     Raises
     ------
@@ -118,8 +124,8 @@ def open_stack(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -
     with ExitStack() as opened:
         try:
             fd = opened.enter_context(opened_list(path, 0, confirm))
-            if _is_rewritten(fd):
-                _restore_order(path, is_valid, confirm)
+            is_suspect = _is_rewritten(fd) if place is None else _is_ascending(fd)
+            if is_suspect and _restore_order(path, is_valid, confirm, place or int):
                 fd = opened.enter_context(opened_list(path, 0, confirm))
         except FileNotFoundError as error:
             raise FarmError(f"{path}: the list of tasks to do is gone") from error
@@ -145,11 +151,30 @@ def _is_rewritten(fd: int) -> bool:
     return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
 
 
-def _restore_order(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm) -> None:
-    lines = (read_file(path) or b"").split(b"\n")[:-1]
-    tasks = [_parse_known(path, line, is_valid) for line in lines]  # or garbage on the top would sink out of sight
-    tasks.sort(key=lambda task: task.id, reverse=True)
-    replace_file(path, b"".join(map(encode_task, tasks)), confirm)
+def _is_ascending(fd: int) -> bool:
+    """Whether the IDs at the end of a short list ascend, as a plain farmer leaves them, or as they do by chance."""
+    size = repair_end(fd)
+    if not 0 < size <= _SORTABLE:
+        return False
+    after = 10**18
+    lines = os.pread(fd, _BLOCK, max(0, size - _BLOCK)).split(b"\n")[:-1]
+    for line in reversed(lines if size <= _BLOCK else lines[1:]):  # the first one may be cut
+        before, after = after, _leading_id(line)
+        if after >= before:
+            return False
+    return True
+
+
+def _restore_order(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm, place: Place) -> bool:
+    """Put a list in order; return whether it is another file now."""
+    data = read_file(path) or b""
+    tasks = [_parse_known(path, line, is_valid) for line in data.split(b"\n")[:-1]]  # or garbage on the top would sink
+    tasks.sort(key=lambda task: place(task.id), reverse=True)
+    restored = b"".join(map(encode_task, tasks))
+    if restored == data:
+        return False
+    replace_file(path, restored, confirm)
+    return True
 
 
 def _leading_id(line: bytes) -> int:

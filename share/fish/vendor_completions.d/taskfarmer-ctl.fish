@@ -51,7 +51,7 @@ function _shtab_taskfarmer_ctl_using
 end
 
 set -g _shtab_taskfarmer_ctl_commands status watch report trace view export show log wait check doctor script add retry remove cancel pause resume reclaim repair stop
-set -g _shtab_taskfarmer_ctl_opts_with_value --attempt --csv --exit --failures --file --host --interval --joblog --match --output --port --runner --show --since --sqlite --tasklist --timeout --wait --workdir -f -o -r -t -w
+set -g _shtab_taskfarmer_ctl_opts_with_value --attempt --csv --durations --exit --failures --file --host --interval --joblog --match --order --output --port --proc --runner --show --since --sqlite --tasklist --timeout --wait --workdir -f -j -n -o -r -t -w
 
 complete -c taskfarmer-ctl -e
 complete -c taskfarmer-ctl -f
@@ -110,6 +110,9 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s h -l help -
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s w -l workdir -xka "(__fish_complete_directories)" -d 'the work directory (default: TASKLIST_workdir)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s r -l runner -x -d 'as for taskfarmer-mpi'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s t -l tasklist -x -d 'as for taskfarmer-mpi'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s n -s j -l proc -x -d 'as for taskfarmer-mpi'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l durations -xka "(__fish_complete_path (commandline -ct))" -d 'as for taskfarmer-mpi: says how long it will take'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l order -xka "given longest shuffle" -d 'as for taskfarmer-mpi: what is said about times is for this order'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l show -x -d 'how many commands to show (default: 5)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l environment -d 'also show what a task'"'"'s environment has that this one has not, and the reverse'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l shared -d 'work in a directory of another user, or where everybody can write: they can have commands run as you'
@@ -158,7 +161,7 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using reclaim' -s h -l help
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using reclaim' -s y -l yes -d 'do not ask'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using reclaim' -l shared -d 'work in a directory of another user, or where everybody can write: they can have commands run as you'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using reclaim; and test $_shtab_taskfarmer_ctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the work directory: <tasklist>_workdir unless it was given; a tasklist stands for that'
-complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a repair -d 'Find and mend damage that another program, a full disk or a broken file server did to the lists.'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a repair -d 'Find and mend damage that another program, a full disk or a broken file server did to the lists and journals.'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using repair' -s h -l help -d 'show this help message and exit'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using repair' -l apply -d 'mend what is wrong; without it nothing is changed'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using repair; and test $_shtab_taskfarmer_ctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the work directory: <tasklist>_workdir unless it was given; a tasklist stands for that'

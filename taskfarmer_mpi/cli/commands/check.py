@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from taskfarmer_mpi.cli.arguments import count
+from taskfarmer_mpi.cli.arguments import count, slots
 from taskfarmer_mpi.cli.streams import show
+from taskfarmer_mpi.common.defaults import GRACE
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import describe_differences, task_environment
+from taskfarmer_mpi.policies.values import ORDERS
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.shell import SCRIPT_FD, Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler
@@ -40,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-w", "--workdir", type=Path, metavar="DIR", help="the work directory (default: TASKLIST_workdir)")
     parser.add_argument("-r", "--runner", metavar="NAME", help="as for taskfarmer-mpi")
     parser.add_argument("-t", "--tasklist", metavar="NAME", dest="handler", help="as for taskfarmer-mpi")
+    parser.add_argument("-n", "-j", "--proc", type=slots, metavar="N", help="as for taskfarmer-mpi")
+    parser.add_argument("--durations", type=Path, metavar="PATH", help="as for taskfarmer-mpi: says how long it will take")
+    parser.add_argument("--order", choices=ORDERS, help="as for taskfarmer-mpi: what is said about times is for this order")
     parser.add_argument(
         "--show", type=count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
     )
@@ -57,8 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("a tasklist is needed, or a --workdir that was used before")
     if str(arguments.tasklist) == "-":
         raise UserError("-: a dry run reads no standard input: save the list in a file")
+    named = {"order": arguments.order, "durations": str(arguments.durations) if arguments.durations else None}
     plan = make_plan(
-        Request(arguments.tasklist, arguments.workdir, arguments.handler, arguments.runner, is_shared=arguments.shared)
+        Request(
+            arguments.tasklist,
+            arguments.workdir,
+            arguments.handler,
+            arguments.runner,
+            arguments.proc,
+            rules={name: text for name, text in named.items() if text is not None},
+            is_shared=arguments.shared,
+        )
     )
     enter_directory(plan)
     workdir = Workdir(plan.workdir)
@@ -69,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
     for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(commands, runner)):
         show(line)
+    for sentence in _describe_times(plan, handler, arguments):
+        show(sentence)
     if has_shell_lines(handler) and plan.runner.name != "exec":
         for sentence in describe_oddities(Path(plan.tasklist), handler.tasks):
             show(f"look at this:   {sentence}")
@@ -76,6 +92,25 @@ def run(arguments: argparse.Namespace) -> int:
         show(line)
     troubles = list(_describe_locks(workdir))
     return 1 if any(troubles) else 0
+
+
+def _describe_times(plan: Plan, handler: Handler, arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield how long the tasks will take on a node like this one, or in this job, if anything is known about that."""
+    from taskfarmer_mpi.job.walltime import job_end, time_left
+    from taskfarmer_mpi.machine.cpus import find_cpus, share_out
+    from taskfarmer_mpi.ordering.forecast import Forecast, foresee, say_forecast
+    from taskfarmer_mpi.policies.rules import read_rules
+
+    expected = foresee(handler, Workdir(plan.workdir), str(arguments.durations or ""), arguments.order or "given")
+    if not expected:
+        return
+    environ = os.environ
+    left = time_left(job_end(environ), None, GRACE + read_rules(plan.rules).stop_grace)
+    cpus = {0: ("here", find_cpus(environ, is_step=False, is_launched=False))}
+    own = plan.slots or share_out(cpus, plan.cpu_share)[0]
+    nodes = environ.get("SLURM_JOB_NUM_NODES", "")
+    count = int(nodes) if nodes.isdecimal() and int(nodes) else 1
+    yield from say_forecast(Forecast(expected, own * count, count, left))
 
 
 @contextmanager
