@@ -1,10 +1,11 @@
-"""Which of the failed tasks are meant: by node, exit code, time and what their logs say last."""
+"""Which of the failed tasks are meant: by node, exit code, cause, time and what their logs say last."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.history.failed_runs import FailedRun, read_failed_runs
@@ -27,6 +28,8 @@ class FailureFilter(Value):
     """Its last run ended at this time or later [s since the epoch]."""
     text: str = ""
     """One of the last lines of its log has this text."""
+    causes: frozenset[Cause] = frozenset()
+    """One of the causes of its last run; empty for any."""
 
     @property
     def is_open(self) -> bool:
@@ -39,7 +42,7 @@ class FailureFilter(Value):
         A task of whose run no journal tells, as PyTaskFarmer keeps none, is meant only if nothing but its log is asked for.
         """
         chosen = sorted(set(tasks))
-        if self.hosts or self.codes or self.since > -math.inf:
+        if self.hosts or self.codes or self.causes or self.since > -math.inf:
             runs = read_failed_runs(workdir, chosen)
             chosen = [task for task in chosen if task in runs and self._is_meant(runs[task])]
         logs = Logs(workdir, chosen)
@@ -47,6 +50,8 @@ class FailureFilter(Value):
 
     def _is_meant(self, run: FailedRun) -> bool:
         if self.hosts and run.host not in self.hosts:
+            return False
+        if self.causes and run.cause not in self.causes:
             return False
         code = run.returncode
         codes = {code, 128 - code if code > 128 else code}

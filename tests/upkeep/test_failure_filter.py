@@ -10,6 +10,7 @@ import pytest
 from fakes import Hand, ids_in, make_farm, run
 from helpers import Site, settled
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.upkeep.failure_filter import FailureFilter
 from taskfarmer_mpi.workdir.farm import Farm
@@ -42,6 +43,8 @@ def farm_with_failures(tmp_path: Path) -> Farm:
         (FailureFilter(codes=frozenset({-9})), [1, 2]),
         (FailureFilter(codes=frozenset({137, 2})), [2, 4]),
         (FailureFilter(since=2003.0), [3, 4, 5]),
+        (FailureFilter(causes=frozenset({Cause.SIGNAL})), [1]),
+        (FailureFilter(causes=frozenset({Cause.SIGNAL, Cause.EXIT}), since=2001.0), [1, 2, 3, 4, 5]),
         (FailureFilter(text="No space"), [0, 2, 4, 6]),
         (FailureFilter(text="no space"), []),
         (FailureFilter(frozenset({"node8"}), frozenset({1, 2}), 2004.0, "space left"), [4]),
@@ -95,6 +98,8 @@ def test_filters_are_combined_with_ids_and_with_each_other(site: Site) -> None:
         (("--exit", "0"), "'0' is not an exit code from 1 to 255, or a signal like SIGKILL or -9"),
         (("--exit", "SIGNOPE"), "'SIGNOPE' is not an exit code"),
         (("--exit", "256"), "'256' is not an exit code"),
+        (("--cause", "lost"), "'lost' is not a cause of failures: exit-code, signal, time-limit, out-of-memory, "),
+        (("--all", "--cause", "signal"), "--all means every task that has ended: leave IDs and all other conditions away"),
         (("--since", "yesterday"), "'yesterday' is not a time like 2026-05-27T14:30, or how long ago like 90s"),
         (("--since", f"{time.gmtime().tm_year + 2}-01-01"), "is in the future"),
         (("--since", "9999999999d"), "is not a time"),
@@ -106,3 +111,15 @@ def test_a_bad_filter_says_what_is_allowed_and_changes_nothing(site: Site, optio
     process.succeed(30, code=2)
     assert words in process.stderr
     assert ids_in(workdir / "toprocess") == []
+
+
+def test_one_command_starts_over_with_tasks_that_finished_and_failed(site: Site) -> None:
+    tasklist = site.tasklist(["true", "exit 3"])
+    workdir = Path(f"{tasklist}_workdir")
+    site.farm(tasklist).succeed(30, code=1)
+    site.start(*CTL, "retry", workdir, "--cause", "time-limit").succeed(30)
+    assert ids_in(workdir / "toprocess") == []
+    site.start(*CTL, "retry", workdir, "--all").succeed(30)
+    assert ids_in(workdir / "toprocess") == [1, 0]
+    site.farm(tasklist).succeed(30, code=1)
+    assert len(list((workdir / "logs").iterdir())) == 4

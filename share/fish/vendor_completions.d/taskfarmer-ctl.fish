@@ -51,7 +51,7 @@ function _shtab_taskfarmer_ctl_using
 end
 
 set -g _shtab_taskfarmer_ctl_commands status watch report trace view export show log wait check doctor script add retry remove cancel pause resume reclaim repair stop
-set -g _shtab_taskfarmer_ctl_opts_with_value --attempt --csv --durations --exit --failures --file --host --interval --joblog --match --order --output --port --proc --runner --show --since --sqlite --tasklist --timeout --wait --workdir -f -j -n -o -r -t -w
+set -g _shtab_taskfarmer_ctl_opts_with_value --attempt --cause --csv --durations --exit --failures --file --host --interval --joblog --match --order --output --port --proc --runner --show --since --sqlite --tasklist --timeout --wait --workdir -f -j -n -o -r -t -w
 
 complete -c taskfarmer-ctl -e
 complete -c taskfarmer-ctl -f
@@ -131,8 +131,10 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using add' -l shared -d 'wo
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using add; and test $_shtab_taskfarmer_ctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the work directory: <tasklist>_workdir unless it was given; a tasklist stands for that'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a retry -d 'Put failed tasks, or tasks of given IDs that have ended, back on the list.'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -s h -l help -d 'show this help message and exit'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l all -d 'all tasks that have ended, also those that finished: start over'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l host -x -d 'ran on this node; may be given several times'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l exit -x -d 'ended with this exit code or signal, like 1 or SIGKILL; may be given several times'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l cause -x -d 'ended for this cause: exit-code, signal, time-limit, out-of-memory, could-not-be-started, cancelled, crash-limit; may be given several times'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l since -x -d 'ended since 2026-05-27T14:30, or 2h ago: 2h'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l match -x -d 'has this text in one of the last 20 lines of its log'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l shared -d 'work in a directory of another user, or where everybody can write: they can have commands run as you'

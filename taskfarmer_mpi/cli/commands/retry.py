@@ -1,7 +1,8 @@
 """Put failed tasks, or tasks of given IDs that have ended, back on the list.
 
-With --host, --exit, --since or --match only those failed tasks are meant for which all of these are true. The logs are kept
-as logs/log_ID.1, .2 and so on. Farmers that are at work take the tasks at once.
+With --host, --exit, --cause, --since or --match only those failed tasks are meant for which all of these are true; --all
+means the tasks that finished, too, and so starts over. The logs are kept as logs/log_ID.1, .2 and so on. Farmers that are at
+work take the tasks at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Collection
 
 from taskfarmer_mpi.cli.arguments import add_workdir, check_ids, past_moment, task_ids
 from taskfarmer_mpi.cli.streams import show
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.wording import list_ids, tasks
 from taskfarmer_mpi.errors import UserError, describe
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
@@ -27,6 +29,9 @@ from taskfarmer_mpi.workdir.files import Workdir, read_file
 from taskfarmer_mpi.workdir.lists import ids_in
 from taskfarmer_mpi.workdir.locks import WorkLock
 
+CAUSES = (Cause.EXIT, Cause.SIGNAL, Cause.TIME_LIMIT, Cause.MEMORY, Cause.NOT_STARTED, Cause.CANCELLED, Cause.CRASHES)
+"""Those with which a task is in `failed`."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -34,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "ids", type=task_ids, nargs="*", metavar="ID", help="tasks, also as ranges like 10-19 (default: all that failed)"
     )
+    parser.add_argument("--all", action="store_true", help="all tasks that have ended, also those that finished: start over")
     about = parser.add_argument_group("which of the failed tasks")
     about.add_argument(
         "--host", action="append", default=[], metavar="NODE", help="ran on this node; may be given several times"
@@ -45,6 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_exit_code,
         metavar="CODE",
         help="ended with this exit code or signal, like 1 or SIGKILL; may be given several times",
+    )
+    about.add_argument(
+        "--cause",
+        action="append",
+        default=[],
+        type=_cause,
+        metavar="CAUSE",
+        help=f"ended for this cause: {', '.join(map(_word, CAUSES))}; may be given several times",
     )
     about.add_argument(
         "--since", type=past_moment, default=-math.inf, metavar="TIME", help="ended since 2026-05-27T14:30, or 2h ago: 2h"
@@ -64,23 +78,39 @@ def _exit_code(text: str) -> int:
     return int(text)
 
 
+def _word(cause: Cause) -> str:
+    return cause.replace(" ", "-")
+
+
+def _cause(text: str) -> Cause:
+    found = next((cause for cause in CAUSES if text.replace("-", " ") == cause), None)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cause of failures: {', '.join(map(_word, CAUSES))}")
+    return found
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Move the tasks and say which."""
     workdir = Workdir.existing(arguments.workdir)
     stored = read_stored(workdir)
     ids = check_ids(arguments.ids, workdir.path, count_tasks(workdir, stored))
-    chosen = FailureFilter(frozenset(arguments.host), frozenset(arguments.exit), arguments.since, arguments.match)
+    causes = frozenset(arguments.cause)
+    chosen = FailureFilter(frozenset(arguments.host), frozenset(arguments.exit), arguments.since, arguments.match, causes)
+    if arguments.all and not (ids is None and chosen.is_open):
+        raise UserError("--all means every task that has ended: leave IDs and all other conditions away")
     lock = open_lock(workdir, os.environ)
     try:
         if not chosen.is_open:
             failed = _failed(workdir, lock)
             _check_hosts(workdir, chosen.hosts)
             ids = set(chosen.select(workdir, failed if ids is None else failed & ids))
+        if arguments.all:
+            ids = set(range(count_tasks(workdir, stored)))
         with hands(workdir, lock) as journal:
             result = retry_tasks(workdir, lock, journal, stored.listed, ids, LOCK_PATIENCE)
     except OSError as error:
         raise UserError(describe(error, workdir.path)) from error
-    return _report(result, workdir)
+    return _report(result, workdir, is_ok=arguments.all)
 
 
 def _failed(workdir: Workdir, lock: WorkLock) -> set[int]:
@@ -95,14 +125,15 @@ def _check_hosts(workdir: Workdir, hosts: Collection[str]) -> None:
         raise UserError(f"{workdir.path}: no farmer worked on {', '.join(unknown)}; nodes: {', '.join(known) or 'none'}")
 
 
-def _report(result: Retried, workdir: Workdir) -> int:
+def _report(result: Retried, workdir: Workdir, *, is_ok: bool) -> int:
+    """Say what was done; `is_ok`: it is no mistake that some have not ended."""
     if result.not_ended:
         shown = list_ids(result.not_ended)
         print(f"left alone, as they have not ended: {shown}")
     print(f"back on the list: {tasks(len(result.tasks))}{': ' if result.tasks else ''}{list_ids(result.tasks)}")
     if result.tasks and not _is_anyone_at_work(workdir):
         show(f"no farmer is at work: start one with taskfarmer-mpi --workdir {shlex.quote(str(workdir.path))}")
-    return 0 if not result.not_ended else 2
+    return 0 if is_ok or not result.not_ended else 2
 
 
 def _is_anyone_at_work(workdir: Workdir) -> bool:
