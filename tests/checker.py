@@ -10,8 +10,8 @@ all. A task leaves, with ``O_EXCL``, one per event (RUN is unique, LABEL is the 
     ID.RUN.end.CODE         it ended by itself
     ID.RUN.beat             it lived; the file's time is when it did last
 
-Whoever disturbs farmers leaves `excused.LABEL.REASON` (killed, cut off, told to stop: what ran there may run again) and
-`retried.ID` (it was asked to run again).
+Whoever disturbs farmers leaves `excused.LABEL.REASON` (killed, cut off, told to stop: what ran there may run again),
+`retried.ID` (it was asked to run again) and `unwanted.ID` (it was asked not to run: it may be removed, or ended).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 CLOCK_STEP = 0.02
 """What times of files may differ by where two events follow each other [s]."""
 _LINE = re.compile(rb"(0|[1-9][0-9]*) (.*)", re.DOTALL)
+_REMOVED = re.compile(rb"(0|[1-9][0-9]*) (?:removed|cancelled) (.*)", re.DOTALL)
 
 
 @dataclass
@@ -47,6 +48,7 @@ class _Notes:
     runs: dict[int, list[_Run]] = field(default_factory=dict)
     excused: set[str] = field(default_factory=set)
     retried: set[int] = field(default_factory=set)
+    unwanted: set[int] = field(default_factory=set)
 
 
 def faults(workdir: Path, notes: Path, tasklist: Path) -> list[str]:
@@ -54,10 +56,12 @@ def faults(workdir: Path, notes: Path, tasklist: Path) -> list[str]:
     try:
         tasks = _read_tasks(workdir, tasklist)
         read = _read_notes(notes)
+        recorded: dict[int, str] = {}
         return [
-            *_faults_of_lists(workdir, tasks, read),
+            *_faults_of_lists(workdir, tasks, recorded),
+            *_faults_of_outcomes(read, recorded),
             *_faults_of_stacks(workdir),
-            *_faults_of_runs(tasks, read),
+            *_faults_of_runs(tasks, read, recorded),
             *_faults_of_timeline(workdir),
         ]
     except (OSError, ValueError) as error:
@@ -86,8 +90,8 @@ def _read_notes(folder: Path) -> _Notes:
         first, _, rest = name.partition(".")
         if first == "excused":
             notes.excused.add(rest.partition(".")[0])
-        elif first == "retried":
-            notes.retried.add(int(rest))
+        elif first in ("retried", "unwanted"):
+            (notes.retried if first == "retried" else notes.unwanted).add(int(rest))
         elif ".start." in name:
             run, _, label = name.partition(".start.")
             runs[run] = _Run((folder / name).stat().st_mtime, label)
@@ -111,9 +115,9 @@ def _split(name: str) -> tuple[str, str, str]:
     return (".".join(words[:2]), words[2], words[3] if len(words) > 3 else "") if len(words) > 2 else (name, "", "")
 
 
-def _faults_of_lists(workdir: Path, tasks: list[bytes], notes: _Notes) -> Iterator[str]:
-    recorded: dict[int, str] = {}
-    for name in ("finished", "failed"):
+def _faults_of_lists(workdir: Path, tasks: list[bytes], recorded: dict[int, str]) -> Iterator[str]:
+    """Return what is wrong with the lists of outcomes, and note in which of them each task is."""
+    for name in ("finished", "failed", "removed"):
         for task_id, fault in _read_list(workdir / name, tasks):
             if fault:
                 yield fault
@@ -124,9 +128,18 @@ def _faults_of_lists(workdir: Path, tasks: list[bytes], notes: _Notes) -> Iterat
     missing = sorted(set(range(len(tasks))) - recorded.keys())
     if missing:
         yield f"not recorded: {missing[:20]} ({len(missing)} tasks)"
+
+
+def _faults_of_outcomes(notes: _Notes, recorded: dict[int, str]) -> Iterator[str]:
     for task_id, name in sorted(recorded.items()):
-        codes = [run.code for run in notes.runs.get(task_id, []) if run.code is not None]
-        if codes and (name == "finished") != (codes[-1] == 0):
+        runs = notes.runs.get(task_id, [])
+        codes = [run.code for run in runs if run.code is not None]
+        if name == "removed":
+            if task_id not in notes.unwanted:
+                yield f"task {task_id} was removed, and nobody asked for that"
+            if runs and runs[-1].label not in notes.excused:
+                yield f"task {task_id} was removed, though {runs[-1].label} ran it and nothing happened to it"
+        elif codes and (name == "finished") != (codes[-1] == 0) and not (name == "failed" and task_id in notes.unwanted):
             yield f"task {task_id} is in {name}, but ended with {codes[-1]}"
 
 
@@ -145,7 +158,7 @@ def _read_list(path: Path, tasks: list[bytes]) -> Iterator[tuple[int, str]]:
     if data and not data.endswith(b"\n"):
         yield -1, f"{path.name} ends with a torn line: {data[-60:]!r}"
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        match = _LINE.fullmatch(line)
+        match = (_REMOVED if path.name == "removed" else _LINE).fullmatch(line)
         task_id = int(match[1]) if match else -1
         if not match or task_id >= len(tasks) or match[2] != tasks[task_id]:
             yield -1, f"{path.name}:{number} is not a line of a task: {line[:80]!r}"
@@ -153,10 +166,11 @@ def _read_list(path: Path, tasks: list[bytes]) -> Iterator[tuple[int, str]]:
             yield task_id, ""
 
 
-def _faults_of_runs(tasks: list[bytes], notes: _Notes) -> Iterator[str]:
+def _faults_of_runs(tasks: list[bytes], notes: _Notes, recorded: dict[int, str]) -> Iterator[str]:
     for task_id in range(len(tasks)):
         runs = notes.runs.get(task_id, [])
-        if not any(run.code is not None for run in runs):
+        was_ended = task_id in notes.unwanted and (runs or recorded.get(task_id) == "removed")
+        if not was_ended and not any(run.code is not None for run in runs):
             yield f"task {task_id} never ran to its end ({len(runs)} runs)"
         for earlier, later in pairwise(runs):
             if earlier.last_sign > later.start + CLOCK_STEP:

@@ -51,9 +51,9 @@ class Place:
     def write_list(self, name: str, ids: Iterable[int]) -> int:
         return (self.workdir / name).write_text("".join(f"{i} work {i}\n" for i in ids))
 
-    def append(self, name: str, text: str) -> None:
+    def append(self, name: str, text: str) -> int:
         with (self.workdir / name).open("a") as file:
-            file.write(text)
+            return file.write(text)
 
     def note(self, name: str, time: float) -> Path:
         path = self.notes / name
@@ -112,6 +112,26 @@ BREAKAGES: dict[str, tuple[Callable[[Place], object], str]] = {
     "the first run ended after the second began": (lambda place: place.note("3.a.end.0", 20.5), "task 3 ran twice at once"),
     "a task that nobody asked for": (lambda place: place.note("77.a.start.first", 5), "tasks that do not exist: [77]"),
     "an end without a beginning": (lambda place: place.note("2.z.end.0", 5), "this run has no beginning"),
+    "a task was removed for no reason": (
+        lambda place: (place.write_list("finished", range(1, TASKS - 1)), place.append("removed", "0 removed work 0\n")),
+        "task 0 was removed, and nobody asked for that",
+    ),
+    "a task was removed although it ran": (
+        lambda place: (
+            place.write_list("finished", range(1, TASKS - 1)),
+            place.append("removed", "0 removed work 0\n"),
+            place.note("unwanted.0", 1),
+        ),
+        "task 0 was removed, though second ran it",
+    ),
+    "a task was removed and is recorded": (
+        lambda place: (place.append("removed", "0 cancelled work 0\n"), place.note("unwanted.0", 1)),
+        "task 0 is recorded more than once: in finished and removed",
+    ),
+    "a line of what was removed has no cause": (
+        lambda place: place.append("removed", "0 work 0\n"),
+        "removed:1 is not a line",
+    ),
     "the timeline is an object": (lambda place: (place.workdir / "timeline.json").write_text("{}"), "is no list"),
     "the timeline is cut": (lambda place: (place.workdir / "timeline.json").write_text('[{"ph": '), "timeline.json: "),
     "the timeline has a run twice": (
@@ -135,6 +155,19 @@ def test_a_task_that_was_asked_for_again_may_run_again(place: Place) -> None:
     place.note("0.a.start.other", 5)
     place.note("0.a.end.1", 6)
     place.note("retried.0", 7)
+    assert place.faults() == []
+
+
+def test_a_task_that_was_asked_not_to_run_may_be_removed_or_ended(place: Place) -> None:
+    place.write_list("finished", range(2, TASKS - 1))
+    place.append("removed", "0 removed work 0\n")
+    place.append("failed", "1 work 1\n")
+    for task_id in range(2):
+        place.note(f"unwanted.{task_id}", 1)
+        (place.notes / f"{task_id}.b.end.0").unlink()
+    (place.notes / "0.b.start.second").unlink()
+    events = [{"ph": "X", "args": {"task": i, "outcome": "finished"}} for i in range(2, TASKS - 1)]
+    (place.workdir / "timeline.json").write_text(json.dumps(events))
     assert place.faults() == []
 
 

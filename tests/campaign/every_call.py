@@ -42,6 +42,8 @@ class Operation:
     """Starts it, with words before the command."""
     choose: Callable[[list[Call]], list[Call]]
     """Returns its calls among all of the trace."""
+    resume: Callable[[LocalFarm], object] = lambda _: None
+    """What a user does after its death, before a farmer does the rest."""
 
 
 @dataclass
@@ -158,6 +160,7 @@ class Killer:
     def _finish(self, code: int) -> list[str]:
         """Have a farmer do the rest; return what is wrong then."""
         farm = self._farm
+        self._operation.resume(farm)
         last = farm.farmer("-n", "2")
         end = last.process.wait(DEADLINE)
         faults = (

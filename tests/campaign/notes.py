@@ -53,6 +53,10 @@ class Notes:
         """Note that a task was asked to run again."""
         self.write(f"retried.{task_id}")
 
+    def unwanted(self, task_id: int) -> None:
+        """Note that a task was asked not to run."""
+        self.write(f"unwanted.{task_id}")
+
     def withdraw_excuse(self, label: str) -> None:
         """Take an excuse back: nothing happened to that launch."""
         for path in self.folder.glob(f"excused.{label}.*"):

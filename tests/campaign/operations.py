@@ -10,6 +10,8 @@ from campaign.every_call import DEAD, DEADLINE, Operation
 from campaign.local import Launch, LocalFarm
 
 SECONDS = (0.0,) * 6
+UNWANTED = (4, 5)
+"""Tasks that are removed; they are the last on the list."""
 
 
 def _nothing(_: LocalFarm) -> None:
@@ -65,6 +67,28 @@ def _merge(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
     return farm.command("trace", prefix=prefix)
 
 
+def _remove(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    for task_id in UNWANTED:
+        farm.notes.unwanted(task_id)
+    return farm.command("remove", *map(str, UNWANTED), prefix=prefix)
+
+
+def _damage(farm: LocalFarm) -> None:
+    """Have a farmer die, and damage what it leaves: its journal does not say whose it is, and the list lacks a task."""
+    _die("write", 1, "finished")(farm)
+    (journal,) = (farm.workdir / "farmers").glob("*.journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(bytes(len(lines[0])) + b"".join(lines[1:]))
+    toprocess = farm.workdir / "toprocess"
+    lines = toprocess.read_bytes().splitlines(keepends=True)
+    assert lines, "all tasks were taken"
+    toprocess.write_bytes(b"".join([*lines[:-1], bytes(20), b"\n"]))
+
+
+def _repair(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    return farm.command("repair", "--apply", prefix=prefix)
+
+
 OPERATIONS = [
     Operation("visit", SECONDS, _nothing, _farmer, under_lock),
     Operation("stop", SECONDS, _nothing, _farmer_that_is_stopped, under_lock),
@@ -73,4 +97,6 @@ OPERATIONS = [
     Operation("merge", SECONDS, _finish, _merge, in_workdir),
     Operation("add", SECONDS, _finish, _add, in_workdir),
     Operation("retry", SECONDS, _ask_for_failed, _retry, in_workdir),
+    Operation("remove", SECONDS, _die("ftruncate", 2, "toprocess"), _remove, in_workdir),
+    Operation("repair", SECONDS, _damage, _repair, in_workdir, lambda farm: _repair(farm, ()).process.succeed(DEADLINE)),
 ]

@@ -88,6 +88,8 @@ class Round:
         self._script = script if chance.random() < 0.35 else None
         self._is_torn = chance.random() < 0.3
         self._promised: list[tuple[Launch, list[int]]] = []
+        self._unwanted: set[int] = set()
+        """Tasks that somebody asked to be removed or ended."""
 
     def play(self) -> Report:
         """Do everything; return what came of it."""
@@ -232,7 +234,7 @@ class Round:
         farm = self._farm
         if not (farm.workdir / "farm.ini").exists() or len(self._alive()) > ALIVE:
             return
-        name = self._chance.choice(("add", "retry", "trace"))
+        name = self._chance.choice(("add", "retry", "trace", "remove", "cancel"))
         fault, prefix = "", []
         if self._chance.random() < 0.6:
             call = self._chance.choice([name for name in CHANGING if not (self._script and name in WINDOW)])
@@ -247,8 +249,14 @@ class Round:
             ids = list(range(first, first + self._chance.randint(1, 4)))
             words = [farm.notes.task(task_id, 0.05) for task_id in ids]
         elif name == "retry":
-            for task_id in self._failing():
+            for task_id in (*self._failing(), *self._unwanted):
                 farm.notes.retried(task_id)
+        elif name in ("remove", "cancel"):
+            chosen = self._chance.sample(range(farm.listed), 3)
+            self._unwanted.update(chosen)
+            for task_id in chosen:
+                farm.notes.unwanted(task_id)
+            words = [*map(str, chosen), *(["--wait", "0"] if name == "cancel" else [])]
         launch = farm.command(name, *words, prefix=prefix, fault=fault)
         self._note(launch)
         if self._wait(launch) == 0:
@@ -298,7 +306,7 @@ class Round:
                 self._farm.notes.excuse(launch.label, launch.fault)
             return
         is_command = launch.kind not in ("plain", "ranks")
-        if not launch.fault and code not in ((0, 2) if is_command else ENDED):
+        if not launch.fault and code not in ((0, 2, 75) if launch.kind == "cancel" else (0, 2) if is_command else ENDED):
             self.report.faults.append(f"{launch.label}: nothing was done to it, and it ended with {code}: {stderr[-400:]}")
         if launch.kind == "plain" and code in (0, 1) and not launch.fault.startswith("SIGKILL"):
             self._farm.notes.withdraw_excuse(launch.label)
