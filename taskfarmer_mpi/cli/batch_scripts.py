@@ -1,6 +1,7 @@
 """Batch scripts for Slurm: each is whole, so that a user copies one file, and all are made of one template.
 
-A line ``#: NAME ...`` of the template says in which scripts the lines after it are; ``#: all`` stands for every one.
+A line ``#: NAME ...`` of the template says in which scripts the lines after it are; ``#: all`` stands for every one, and
+with ``unfilled`` they are left out of a script that is made for one job.
 """
 
 from __future__ import annotations
@@ -22,8 +23,15 @@ _TEMPLATE = Path(__file__).with_name("templates") / "batch.sh"
 _MARK = "#: "
 
 
-def make_script(name: str) -> str:
+def make_script(name: str, *, is_filled: bool = False) -> str:
     """Return the text of a batch script.
+
+    Parameters
+    ----------
+    name
+        Which.
+    is_filled
+        Whether it will have its arguments in itself.
 
     Raises
     ------
@@ -37,7 +45,8 @@ def make_script(name: str) -> str:
     is_part = True
     for line in _TEMPLATE.read_text(encoding="ascii").splitlines(keepends=True):
         if line.startswith(_MARK):
-            is_part = not {name, "all"}.isdisjoint(line[len(_MARK) :].split())
+            marks = line[len(_MARK) :].split()
+            is_part = not {name, "all"}.isdisjoint(marks) and not (is_filled and "unfilled" in marks)
         elif is_part:
             lines.append(line)
     return "".join(lines).replace("@NAME@", name)

@@ -35,6 +35,7 @@ COMMANDS = {
     "wait": "wait until the list is done",
     "check": "show what would be done: a dry run",
     "doctor": "find out what may keep a farm from working here: a page for a support ticket",
+    "submit": "submit a farm to Slurm",
     "script": "print a batch script for Slurm",
     "add": "add tasks",
     "retry": "put failed tasks back on the list",
@@ -46,12 +47,15 @@ COMMANDS = {
     "repair": "find damage of the lists, and mend it",
     "stop": "stop all farmers",
 }
-"""What each module of `taskfarmer_mpi.cli.commands` is for, in the order of the help text."""
+"""What each command is for, in the order of the help text."""
 PURPOSE = "Look at a work directory of task farmers, and change what is to be done there."
-INQUIRIES = ("show", "log", "wait")
-"""Those that are modules of `taskfarmer_mpi.cli.inquiries`."""
 CHANGES = ("remove", "cancel", "pause", "resume")
-"""Those that are modules of `taskfarmer_mpi.cli.changes`."""
+FOLDERS = {
+    **dict.fromkeys(("show", "log", "wait"), "inquiries"),
+    **dict.fromkeys(CHANGES, "changes"),
+    "submit": "submission",
+}
+"""The folder in which the module of a command is, where that is not `commands`."""
 CHANGING = ("add", "retry", "reclaim", "stop", *CHANGES)
 """Those whose purpose is not what they print."""
 OBEYING = (*CHANGING, "check")
@@ -93,7 +97,7 @@ def run(argv: Sequence[str]) -> int:
 
 def find_command(name: str) -> Any:
     """Return the module of a command."""
-    folder = "inquiries" if name in INQUIRIES else "changes" if name in CHANGES else "commands"
+    folder = FOLDERS.get(name, "commands")
     return importlib.import_module(f"taskfarmer_mpi.cli.{folder}.{name}")
 
 
@@ -133,6 +137,8 @@ def _show_general(argv: Sequence[str]) -> None:
 def _parse(name: str, module: Any, argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog=f"{PROG} {name}", description=module.__doc__, formatter_class=HelpFormatter)
     declare(name, parser)
+    if hasattr(module, "parse"):  # its words are for other programs, too
+        return argparse.Namespace(**vars(module.parse(parser, argv)))
     arguments, rest = parser.parse_known_args(argv)
     if not hasattr(arguments, "commands") or any(word.startswith("-") for word in rest):
         parser.check_rest(rest, "unexpected argument")

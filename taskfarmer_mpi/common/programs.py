@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 
 from taskfarmer_mpi.common.log import Log
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+
 log = Log(__name__)
 
 ANSWER_LIMIT = 10.0
@@ -40,7 +44,13 @@ def let_ask() -> None:
     _asking.release()
 
 
-def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
+def ask(
+    *command: str,
+    environ: Mapping[str, str] | None = None,
+    text: str | None = None,
+    folder: str = _NOWHERE,
+    limit: float | None = None,
+) -> str:
     """Return what a command prints.
 
     Parameters
@@ -49,6 +59,12 @@ def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
         The program and its arguments.
     environ
         Its environment (default: that of this process).
+    text
+        What it reads from standard input (default: nothing).
+    folder
+        Where it runs.
+    limit
+        How long to wait for the answer [s] (default: `ANSWER_LIMIT`).
 
     Raises
     ------
@@ -62,16 +78,16 @@ def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
             _asking,
             subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                cwd=_NOWHERE,
+                cwd=folder,
                 env=environ,
             ) as program,
         ):
-            answer, complaint = _wait_for(program.communicate, program.kill, command[0])
+            answer, complaint = _wait_for(program, command[0], text, ANSWER_LIMIT if limit is None else limit)
     except OSError as error:
         raise AskError(f"{command[0]}: {error.strerror}") from error
     if program.returncode:
@@ -80,16 +96,16 @@ def ask(*command: str, environ: Mapping[str, str] | None = None) -> str:
     return answer
 
 
-def _wait_for(communicate: Callable[..., tuple[str, str]], kill: Callable[[], None], name: str) -> tuple[str, str]:
+def _wait_for(program: subprocess.Popen[str], name: str, text: str | None, limit: float) -> tuple[str, str]:
     """Return what a program writes to standard output and error, and say so if that takes long."""
     import subprocess
 
     try:
-        return communicate(timeout=_PATIENCE)
+        return program.communicate(text, timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
-        log.warning("waits for an answer of %s, for %.0f s at most", name, ANSWER_LIMIT)
+        log.warning("waits for an answer of %s, for %.0f s at most", name, limit)
     try:
-        return communicate(timeout=ANSWER_LIMIT - _PATIENCE)
+        return program.communicate(timeout=limit - _PATIENCE)
     except subprocess.TimeoutExpired:
-        kill()
-        raise AskError(f"{name}: no answer within {ANSWER_LIMIT:.0f} s") from None
+        program.kill()
+        raise AskError(f"{name}: no answer within {limit:.0f} s") from None

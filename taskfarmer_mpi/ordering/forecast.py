@@ -61,6 +61,15 @@ def say_forecast(forecast: Forecast) -> Iterator[str]:
 
 def _say_request(seconds: Sequence[float], slots: int) -> str:
     """Say for which numbers of nodes, with so many slots each, to ask for how much time."""
+    choices = weigh_nodes(seconds, slots)
+    shown = [f"{count_of(count, 'node')} for {say_duration(SPARE * time)}" for count, time in choices]
+    words = ", ".join(shown) if len(shown) < 3 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+    more = f"; more than {count_of(choices[-1][0], 'node')} would bring little"
+    return f"to ask for, with {count_of(slots, 'slot')} on a node and a fifth to spare: {words}{more}"
+
+
+def weigh_nodes(seconds: Sequence[float], slots: int) -> list[tuple[int, float]]:
+    """Return numbers of nodes, with so many slots each, as long as more bring much, and when the last task ends [s]."""
     choices: list[tuple[int, float]] = []
     nodes = 1
     while True:
@@ -71,10 +80,7 @@ def _say_request(seconds: Sequence[float], slots: int) -> str:
         if nodes * slots >= len(seconds):
             break
         nodes *= 2
-    shown = [f"{count_of(count, 'node')} for {say_duration(SPARE * time)}" for count, time in choices]
-    words = ", ".join(shown) if len(shown) < 3 else f"{', '.join(shown[:-1])} or {shown[-1]}"
-    more = f"; more than {count_of(choices[-1][0], 'node')} would bring little"
-    return f"to ask for, with {count_of(slots, 'slot')} on a node and a fifth to spare: {words}{more}"
+    return choices
 
 
 def ends(seconds: Iterable[float], slots: int) -> list[float]:

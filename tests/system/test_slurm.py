@@ -243,7 +243,7 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
     two = ("--nodes=2", "--cpus-per-task=2")
     jobs = {
-        "requeued": submit("requeued", REQUEUED, 1.0, *two, more=["requeue.sh", "--grace", "35", "--task-time", "3"]),
+        "requeued": _submit_in_one_line(cluster, tmp_path_factory.mktemp("requeued"), "-N2", "-t1m", "-c2", keep_away),
         "stuck": submit("stuck", 4, 1000.0, *two, more=["requeue.sh", "--grace", "50"]),
         "limited": submit("limited", 2000, 0.5, *two, more=["multinode.sh"], environ=endless),
         "script told": submit("script-told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
@@ -255,6 +255,21 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield jobs
     for long_job in jobs.values():
         long_job.site.clear()
+
+
+def _submit_in_one_line(cluster: Cluster, folder: Path, *options: str) -> LongJob:
+    site, witness = Site(folder), Witness(folder / "witness")
+    tasks = witness.tasks(REQUEUED, 1.0)
+    tasklist = site.tasklist(tasks)
+    words = ["--until-done", *options, f"--output={folder}/job.out", str(tasklist), "--grace", "35", "--task-time", "3"]
+    environ = cluster.environ(site)
+    del environ["PYTHON"]  # the script names it
+    submit = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "submit", *words, environ=environ)
+    submit.succeed(60)
+    (number,) = re.findall(r"^submitted job (\d+)$", submit.stdout, re.MULTILINE)
+    assert f"squeue -j {number}; once it has begun: taskfarmer-ctl watch {site.path}/tasks_workdir" in submit.stdout
+    assert "asks for 2 nodes with 2 CPUs each, for 00:01:00" in submit.stdout
+    return LongJob(site, witness, tasks, Job(cluster, number, folder / "job.out"))
 
 
 def test_jobs_with_a_time_limit_start(long_jobs: dict[str, LongJob]) -> None:
@@ -406,6 +421,38 @@ def test_the_doctor_gives_one_page_with_the_proof_between_nodes(cluster: Cluster
 def test_the_doctor_finds_a_launch_without_mpi(cluster: Cluster, site: Site) -> None:
     page = _doctor(cluster, site, "--mpi=none", code=1)
     assert "5 processes were started, but MPI connects none of them" in page
+
+
+# -- submission in one line -----------------------------------------------------------------------
+
+
+def test_a_second_submission_asks_for_what_the_first_run_tells(cluster: Cluster, site: Site, witness: Witness) -> None:
+    tasks = witness.tasks(90, 0.05)
+    tasklist = site.tasklist(tasks[:30])
+
+    def submit(*words: str) -> str:
+        options = (f"--exclude={FELLED}", "--open-mode=append", f"--output={site.path}/job.out", *words)
+        command = (sys.executable, "-m", "taskfarmer_mpi.ctl", "submit", "-c", "2", *options)
+        process = site.start(*command, tasklist, environ=cluster.environ(site))
+        process.succeed(60)
+        (number,) = re.findall(r"^submitted job (\d+)$", process.stdout, re.MULTILINE)
+        Job(cluster, number, site.path / "job.out").succeed(120)
+        return process.stdout
+
+    assert "no earlier run of the list tells more: what the script has counts, unless you give -t\n" in submit("-N", "3")
+    site.tasklist(tasks)
+    said = submit()
+    assert re.search(r"^60 tasks left, by an earlier run of .* in all, the longest of ", said), said
+    assert "asks for 3 nodes with 2 CPUs each, for 00:03:00" in said
+    witness.once_each(90)
+    _nothing_left_running(site)
+
+
+def test_what_slurm_refuses_is_one_line(cluster: Cluster, site: Site) -> None:
+    words = ("submit", "-N1", "-p", "nowhere", site.tasklist(["true"]))
+    process = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", *words, environ=cluster.environ(site))
+    process.succeed(60, code=2)
+    assert re.fullmatch(r"taskfarmer-ctl: not submitted: sbatch: error: .*[Pp]artition.*\n", process.stderr)
 
 
 # -- signals --------------------------------------------------------------------------------------

@@ -50,8 +50,8 @@ function _shtab_taskfarmer_ctl_using
   test "$_shtab_taskfarmer_ctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_taskfarmer_ctl_commands status watch report trace view export show log wait check doctor script add retry remove cancel pause resume reclaim repair stop
-set -g _shtab_taskfarmer_ctl_opts_with_value --attempt --cause --csv --durations --exit --failures --file --host --interval --joblog --match --order --output --port --proc --runner --show --since --sqlite --tasklist --timeout --wait --workdir -f -j -n -o -r -t -w
+set -g _shtab_taskfarmer_ctl_commands status watch report trace view export show log wait check doctor submit script add retry remove cancel pause resume reclaim repair stop
+set -g _shtab_taskfarmer_ctl_opts_with_value --array --attempt --cause --cpus-per-task --csv --durations --exit --failures --file --host --interval --joblog --match --nodes --order --output --port --proc --runner --show --since --sqlite --tasklist --time --timeout --wait --workdir -N -a -c -f -j -n -o -r -t -w
 
 complete -c taskfarmer-ctl -e
 complete -c taskfarmer-ctl -f
@@ -121,6 +121,15 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_tas
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using doctor' -l json -d 'print a JSON object'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using doctor; and test $_shtab_taskfarmer_ctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the work directory, or where it will be (default: this one)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a submit -d 'Submit a farm to Slurm in one line: fills the batch script that `taskfarmer-ctl script` prints, and calls sbatch.'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -s h -l help -d 'show this help message and exit'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -s N -l nodes -x -d 'nodes, with one farmer on each; MIN-MAX: as many as there are'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -s t -l time -x -d 'how long the job may take: 8h, 90m, 1d12h, or as Slurm has it'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -s c -l cpus-per-task -x -d 'CPUs on each node (default: all that the smallest node has)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -s a -l array -x -d 'N farmers on a node each, without MPI, which start as nodes become free'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -l until-done -d 'put the job back into the queue when its time is up, until the list is done or no task ended in a run'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit' -l dry-run -d 'print script and command, and submit nothing'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using submit; and test $_shtab_taskfarmer_ctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the tasklist, and then options of taskfarmer-mpi'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a script -d 'Print a batch script for Slurm, to be copied and changed: `taskfarmer-ctl script multinode > farm.sh`.'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using script' -s h -l help -d 'show this help message and exit'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a add -d 'Add tasks to a work directory; farmers that are at work take them at once.'

@@ -63,7 +63,7 @@ if [ $# -eq 0 ]; then
 fi
 tasklist=$1
 shift
-#: requeue
+#: requeue unfilled
 for argument; do
     case $argument in
         -w* | --w*)
@@ -72,6 +72,7 @@ for argument; do
             ;;
     esac
 done
+#: requeue
 workdir=${WORKDIR:-${tasklist}_workdir}
 #: all
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
