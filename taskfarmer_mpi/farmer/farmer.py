@@ -67,7 +67,7 @@ class Farmer:
         """Until when running tasks have time to end after a stop, on its clock [s]; None if they have none."""
         self.tally = Tally(outfit.slots)
         self._judge = Judge(outfit, self._tasks, self.tally, self._doubt)
-        self._overseer = Overseer(outfit.pool, outfit.farm.rules, clock, outfit.logs, outfit.memory)
+        self._overseer = Overseer(outfit.pool, outfit.farm.rules, clock, outfit.logs, outfit.memory, self._tasks)
 
     @property
     def is_idle(self) -> bool:

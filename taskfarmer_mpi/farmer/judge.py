@@ -68,10 +68,14 @@ class Judge:
             log.info("task %d failed with %d; see %s", run.task.id, run.returncode, where)
 
     def _pause_after(self, run: Run) -> float | None:
-        attempts = self._tasks.attempts
-        if not self._retries.count or attempts is None or run.is_finished:
+        attempts, retries = self._tasks.attempts, self._retries
+        if attempts is None or run.is_finished:
             return None
-        return self._retries.pause_after(run.cause, run.returncode, attempts.failures(run.task.id))
+        if self._tasks.settings is not None and (own := self._tasks.settings.of(run.task.id).retries) is not None:
+            retries = replace(retries, count=own)
+        if not retries.count:
+            return None
+        return retries.pause_after(run.cause, run.returncode, attempts.failures(run.task.id))
 
     def _try_again(self, run: Run, moment: float) -> None:
         """Note an attempt that failed; its task goes back to the list, where any farmer can take it."""

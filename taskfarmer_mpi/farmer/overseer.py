@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.logs.keeper import LogKeeper
     from taskfarmer_mpi.machine.memory_guard import MemoryGuard
+    from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 
 log = Log(__name__)
 
@@ -32,6 +33,7 @@ class Overseer:
         clock: Callable[[], float],
         logs: LogKeeper | None = None,
         memory: MemoryGuard | None = None,
+        tasks: TasksInHand | None = None,
     ) -> None:
         """Watch nothing unless the rules say so.
 
@@ -47,12 +49,15 @@ class Overseer:
             What sees to it that their logs do not grow too much, if anything does.
         memory
             What says whether memory is short, if that matters.
+        tasks
+            What knows how long single tasks may last, if any do not as the others.
         """
         self._pool = pool
         self._rules = rules
         self._clock = clock
         self._logs = logs
         self._memory = memory
+        self._tasks = tasks
         self._relieving: tuple[int, float] | None = None
         """Process and start of a task that is ended as memory is short, until it has ended."""
         self._limit = TimeLimit(rules.task_time) if rules.task_time is not None else None
@@ -72,14 +77,17 @@ class Overseer:
             self._logs.look(task_id for _, task_id, _ in self._pool.running())
         if self._memory is not None:
             self._heed_memory(self._memory)
-        if self._limit is None and not self._deadlines:
+        settings = self._tasks.settings if self._tasks is not None else None
+        if self._limit is None and settings is None and not self._deadlines:
             return
-        now, allowed = self._clock(), self._limit.seconds if self._limit is not None else math.inf
+        now, usual = self._clock(), self._limit.seconds if self._limit is not None else math.inf
         running = self._pool.running()
         keys = {(pid, since) for pid, _, since in running}
         self._deadlines = {key: deadline for key, deadline in self._deadlines.items() if key in keys}
         for pid, task_id, since in running:
             key = (pid, since)
+            own = settings.of(task_id).timeout if settings is not None else None
+            allowed = usual if own is None else own
             if key not in self._deadlines and now - since >= allowed:
                 log.info("task %d lasts longer than %s: it is asked to end", task_id, say_duration(allowed))
                 self._pool.condemn(pid, Cause.TIME_LIMIT)

@@ -10,7 +10,6 @@ from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import FarmError, ShortageError, is_shortage
 from taskfarmer_mpi.farmer.node_doubt import NodeDoubt
 from taskfarmer_mpi.farmer.outfit import Outfit
-from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -54,7 +53,7 @@ class Starter:
             self._journal.flush()  # the end of the run before in this slot
             task, slot = tasks.queue[0], self._pool.next_slot
             try:
-                run = self._start(task, tasks.attempts)
+                run = self._start(task, tasks)
             except ShortageError as error:
                 self.shortage.see(error, is_busy=self._pool.busy > 0)
                 return
@@ -64,7 +63,7 @@ class Starter:
             self._doubt.see_start()
             yield run
 
-    def _start(self, task: Task, attempts: Attempts | None) -> Run | None:
+    def _start(self, task: Task, tasks: TasksInHand) -> Run | None:
         try:
             launch = self._runner.launch(self._farm.handler[task.id])
         except Exception as error:  # a user's handler or runner may fail with one task, and not with the next
@@ -72,8 +71,10 @@ class Starter:
                 raise ShortageError(f"cannot make a command of a task: {error}") from error
             return self._pool.refuse(task, f"cannot make a command of {task.text[:200]!r}: {type(error).__name__}: {error}")
         more: dict[str, str] = {}
-        if attempts is not None and (before := attempts.count(task.id)):
-            more["TASKFARMER_ATTEMPT"] = str(before + 1)
+        if (number := tasks.number_of(task.id)) > 1:
+            more["TASKFARMER_ATTEMPT"] = str(number)
+        if tasks.settings is not None and (name := tasks.settings.of(task.id).name):
+            more["TASKFARMER_NAME"] = name
         if (end := self._deadline()) < math.inf:
             more["TASKFARMER_TIME_LEFT"] = str(max(0, int(end - self._clock())))
         if self._tempdirs is None:

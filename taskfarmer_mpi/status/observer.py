@@ -120,6 +120,11 @@ class Observer:
                         found.append(RunningTask(run.task_id, who.farmer, who.host, who.rank, run.slot, begin, ""))
         commands = self._commands_of({run.task for run in found}, stored)
         found = [replace(run, command=commands.get(run.task, f"task {run.task}")) for run in found]
+        if found and self._workdir.settings.exists():
+            from taskfarmer_mpi.directives.book import read_book
+
+            book = read_book(self._workdir)
+            found = [replace(run, name=book.of(run.task).name) for run in found]
         return sorted(found, key=attrgetter("begin"))
 
     def _commands_of(self, tasks: set[int], stored: Stored | None) -> dict[int, str]:

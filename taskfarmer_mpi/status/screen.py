@@ -193,7 +193,8 @@ def _draw_running(running: Sequence[RunningTask], now: float, paint: Paint, widt
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row, run in zip(rows, running, strict=False):
         place = "  ".join(f"{cell:{size}}" for cell, size in zip(row, widths, strict=True))
-        yield f"  {place}  {paint(shorten(make_printable(run.command), max(width - 4 - len(place), 10)), 'quiet')}"
+        what = f"{run.name}: {run.command}" if run.name else run.command
+        yield f"  {place}  {paint(shorten(make_printable(what), max(width - 4 - len(place), 10)), 'quiet')}"
     if len(running) > SHOWN:
         yield paint(f"  and {len(running) - SHOWN:,} more (--json has all)", "quiet")
 

@@ -70,6 +70,8 @@ class RunningTask(Value):
     begin: float
     """[s since the epoch]"""
     command: str
+    name: str = ""
+    """What a `#TF` line calls it."""
 
 
 class Status(Value):

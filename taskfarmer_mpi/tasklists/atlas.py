@@ -53,7 +53,7 @@ class _FileTaskList(ABC):
         self._output_folder = os.path.realpath(f"{workdir}/output")
         self._max_events = None if max_events is None else whole_number("maxEventsPerJob", max_events, least=1)
         self._options = [_program_option(key, value) for key, value in options.items()]
-        self._lines = read_task_lines(Path(path))
+        self._lines = read_task_lines(Path(path), are_tasks=False)
         self._files = [line.removeprefix("\ufeff") for line in self._lines]
         if are_root_files:
             self._report(check_files(self._files), "task" if self._max_events is None else "file")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
+_DIRECTIVE = b"#TF"
 _FOREIGN_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -38,6 +39,8 @@ class Lines(TextSequence):
 
     header = ""
     """What else gives the texts their meaning: the header of a table."""
+    directives: tuple[tuple[int, str], ...] = ()
+    """What tasks have otherwise than the others: index of the first one, and what; in their order."""
     is_computed = False
     """Whether a handler makes the texts: that of a PyTaskFarmer writes them a little differently, under the same IDs."""
 
@@ -70,13 +73,18 @@ class TaskLines(Lines):
     A million tasks cost their text and 16 MB, not a million Python objects.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, path: Path | None = None, *, are_tasks: bool = True) -> None:
+        """Take the content of a file, for whose directives it is named, and whether its lines are tasks."""
         self._data = data
         self._starts = array("Q")
         self._ends = array("Q")
         for start, end in _task_spans(data):
             self._starts.append(start)
             self._ends.append(end)
+        if path is not None and _DIRECTIVE in data:
+            from taskfarmer_mpi.tasklists.directives import find_directives
+
+            self.directives = find_directives(path, data, self._starts, are_allowed=are_tasks)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -97,6 +105,7 @@ class TaskLines(Lines):
         """Take away the first line, which is no task but the header of a table; return it."""
         self.header = self.text(0)
         del self._starts[0], self._ends[0]
+        self.directives = tuple((max(index - 1, 0), text) for index, text in self.directives)
         return self.header
 
 
@@ -185,7 +194,7 @@ class ListTaskList:
         Raises
         ------
         UserError
-            If the file cannot be read, is UTF-16 or UTF-32, or has a NUL byte.
+            If the file cannot be read, is UTF-16 or UTF-32, has a NUL byte, or a `#TF` line in error.
         """
         self.path = str(path)
         self.workdir = str(workdir)
@@ -198,15 +207,22 @@ class ListTaskList:
         return self.tasks[taskid].removeprefix(_UTF8_MARK)  # part of the line for plain farmers, but of no command
 
 
-def read_task_lines(path: Path) -> TaskLines:
+def read_task_lines(path: Path, *, are_tasks: bool = True) -> TaskLines:
     """Return the task lines of a tasklist.
+
+    Parameters
+    ----------
+    path
+        The tasklist.
+    are_tasks
+        Whether each line is a task, so that `#TF` lines can say what tasks have.
 
     Raises
     ------
     UserError
-        If the file cannot be read, is UTF-16 or UTF-32, or has a NUL byte.
+        If the file cannot be read, is UTF-16 or UTF-32, has a NUL byte, or a `#TF` line in error.
     """
-    return TaskLines(_read_text(path))
+    return TaskLines(_read_text(path), path, are_tasks=are_tasks)
 
 
 def _read_text(path: Path) -> bytes:

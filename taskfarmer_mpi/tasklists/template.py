@@ -52,7 +52,7 @@ class TemplateTaskList:
         """
         self.path = str(path)
         self.workdir = str(workdir)
-        definitions = _Definitions(self.path, read_task_lines(Path(path)))
+        definitions = _Definitions(self.path, read_task_lines(Path(path), are_tasks=False))
         self._axes = [tuple(axis) if len(axis) <= _FEW else axis for axis in definitions.values.values()]
         self._template = definitions.bind()
         count = math.prod(map(len, self._axes))

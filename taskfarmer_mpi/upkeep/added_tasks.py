@@ -31,11 +31,29 @@ LOCK_PATIENCE = 1.0
 """How long to wait for the lock before trying again later [s]."""
 
 
-def add_tasks(farm: Farm, texts: Sequence[bytes], origin: Origin) -> range:
-    """Add tasks to the work directory, whose lock is held; return their IDs."""
+def add_tasks(
+    farm: Farm, texts: Sequence[bytes], origin: Origin, directives: Sequence[tuple[int, str]] = (), start: int = 0
+) -> range:
+    """Add tasks to the work directory, whose lock is held; return their IDs.
+
+    Parameters
+    ----------
+    farm
+        The farm.
+    texts
+        Their texts.
+    origin
+        Where they are from.
+    directives, start
+        What tasks of the list have that they are from, and the index of the first text in it.
+    """
     farm.catalog.advance()
     first = len(farm.catalog)
     if texts:
+        if directives or farm.workdir.settings.exists():
+            from taskfarmer_mpi.directives.update import append_settings
+
+            append_settings(farm, first, directives, start, start + len(texts))
         append_lines(farm.workdir.tasks_added, encode_added(first, texts, origin), farm.lock.confirm)
         farm.catalog.advance()
         give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in range(first, len(farm.catalog))])
@@ -47,7 +65,7 @@ def add_appended(farm: Farm, lines: Lines) -> range:
     farm.catalog.advance()
     known = farm.catalog.listed + len(farm.catalog.appended)
     texts = [lines.raw(number) for number in range(known, min(len(lines), known + BATCH))]
-    added = add_tasks(farm, texts, Origin.LINE)
+    added = add_tasks(farm, texts, Origin.LINE, lines.directives, known)
     if added:
         log.info("%d tasks were appended to %s", len(added), farm.handler.path)
     return added

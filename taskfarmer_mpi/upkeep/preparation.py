@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         config = stored or replace(wanted, listed=farm.catalog.listed, digest=farm.catalog.lines.digest(farm.catalog.listed))
         forgotten = ForgottenTasks(farm, checked.seen)
         order = order or _make_order(farm, stored)
+        keep_settings = _look_at_settings(farm)
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
                 _write_to_do(fd, farm, checked.recorded, [task for task, _ in order])
@@ -88,17 +89,25 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
                 if _Lists.read_run(farm.workdir) != (lists.config, lists.tasks_added):
                     continue  # another farmer was quicker: look at what it made
                 _keep_order(farm, order)
+                keep_settings()
                 if lists.toprocess is None and not farm.workdir.toprocess.exists():
                     farm.lock.confirm()
                     temporary.replace(farm.workdir.toprocess)
-                if checked.has_done_tasks:
-                    _drop_done(farm, farm.workdir.toprocess, lists.toprocess, checked.recorded)
-                    _drop_done(farm, farm.workdir.added, lists.added, checked.recorded)
+                _drop_all_done(farm, lists, checked)
                 if stored is None:
                     replace_file(farm.workdir.config, encode_config(config), farm.lock.confirm)
                 forgotten.give_back()
         add_all_appended(farm, farm.catalog.lines, patience)
         return farm
+
+
+def _look_at_settings(farm: Farm) -> Callable[[], object]:
+    """Return what brings the settings of tasks up to date under the lock, if any has some."""
+    if not (farm.catalog.lines.directives or farm.workdir.settings.exists()):
+        return bool
+    from taskfarmer_mpi.directives.update import SettingsUpdate
+
+    return SettingsUpdate(farm, lambda: next((who.farmer for who in living_farmers(farm.workdir)), None)).write
 
 
 class _Lists(Value):
@@ -243,6 +252,13 @@ def _write_to_do(fd: int, farm: Farm, recorded: bytearray, order: Sequence[int])
     missing = (i for i in reversed(order or range(catalog.listed)) if not recorded[i] and i not in held)
     while block := list(islice(missing, 10_000)):
         write_all(fd, b"".join(b"%d %s\n" % (task_id, catalog.raw(task_id)) for task_id in block))
+
+
+def _drop_all_done(farm: Farm, lists: _Lists, checked: _Checked) -> None:
+    """Take tasks off both stacks as `_drop_done` does, if there are any."""
+    if checked.has_done_tasks:
+        _drop_done(farm, farm.workdir.toprocess, lists.toprocess, checked.recorded)
+        _drop_done(farm, farm.workdir.added, lists.added, checked.recorded)
 
 
 def _drop_done(farm: Farm, path: Path, to_do: bytes | None, recorded: bytearray) -> None:

@@ -10,6 +10,10 @@ from collections.abc import Collection, Iterator
 from taskfarmer_mpi.history.attempts import FAILED, Attempt, Attempts
 from taskfarmer_mpi.tasklists.task import Run, Task
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.directives.book import SettingsBook
+
 VERDICT_DELAY = 1.0
 """How long a death by signal may turn out to be part of a shutdown [s]: Slurm can signal a task before its farmer."""
 
@@ -28,6 +32,8 @@ class TasksInHand:
             Who has them.
         """
         self.attempts = attempts
+        self.settings: SettingsBook | None = None
+        """What single tasks have otherwise than the others; None where none has anything."""
         self._farmer = farmer
         self.tried: list[Attempt] = []
         """Attempts that are to be followed by others, and are not on disk."""

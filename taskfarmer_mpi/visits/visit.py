@@ -59,6 +59,8 @@ class Visitor:
         self._life = life
         self._recorded: Recorded | None = None
         self._is_first = True
+        self._known = -1
+        """How many tasks there were when their settings were read."""
         self._halt: HaltWatch | None = None
         self._place: Place | None = None
         if farm.rules.order != "given":
@@ -93,6 +95,7 @@ class Visitor:
         if not (self._journal.is_own() and all(lock.is_held() for lock in self._life)):
             raise FencedError("others declared this farmer dead and took its tasks over")
         self._farm.catalog.advance()
+        self._see_settings(tasks)
         self._see_attempts(tasks)
         recorded, back = len(tasks.outcomes), len(tasks.back)
         if recorded:
@@ -109,9 +112,22 @@ class Visitor:
             self._journal.sync()
         return Visit(taken, is_empty, recorded, back, halt)
 
+    def _see_settings(self, tasks: TasksInHand) -> None:
+        """Learn what single tasks have otherwise than the others: that comes with the tasks."""
+        if self._known == len(self._farm.catalog):
+            return
+        if tasks.settings is None and self._farm.workdir.settings.exists():
+            from taskfarmer_mpi.directives.book import SettingsBook
+
+            tasks.settings = SettingsBook(self._farm.workdir.settings)
+        if tasks.settings is not None:
+            tasks.settings.advance()
+        self._known = len(self._farm.catalog)
+
     def _see_attempts(self, tasks: TasksInHand) -> None:
         """Learn what others tried, and tell what was tried here: before the tasks are back on the list."""
-        if tasks.attempts is None or not (self._farm.rules.counts_attempts or self._is_first):
+        counts = self._farm.rules.counts_attempts or tasks.settings is not None
+        if tasks.attempts is None or not (counts or self._is_first):
             return
         self._is_first = False
         tasks.attempts.advance()

@@ -181,7 +181,7 @@ class Workdir:
         self.toprocess, self.order = self.path / "toprocess", self.path / "order"
         self.added = self.path / "toprocess.added"
         self.stop_request = self.path / "stop"
-        self.tasks_added = self.path / "tasks.added"
+        self.tasks_added, self.settings = self.path / "tasks.added", self.path / "tasks.settings"
         self.attempts, self.halted = self.path / "attempts", self.path / "halted"
         self.finished, self.failed, self.removed = (self.path / name for name in ("finished", "failed", "removed"))
         self.cancels, self.paused = self.path / "cancels", self.path / "paused"
@@ -254,8 +254,8 @@ class Workdir:
 
     def _check_access(self) -> None:
         """Refuse a work directory in which another user's files would make this farmer fail later."""
-        files = (self.toprocess, self.added, self.tasks_added, self.finished, self.failed, self.removed, self.timeline)
-        for path in (self.logs, self.farmers, *files):
+        lists = (self.toprocess, self.added, self.finished, self.failed, self.removed)
+        for path in (self.logs, self.farmers, self.tasks_added, self.settings, self.timeline, *lists):
             if os.access(path, os.R_OK | os.W_OK, effective_ids=True) or not os.access(path, os.F_OK):
                 continue
             import shlex

@@ -36,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Add the tasks and say which IDs they have."""
+    directives: tuple[tuple[int, str], ...] = ()
     texts = [command.strip().encode("utf-8", "surrogateescape") for command in arguments.commands]
     if arguments.file is not None:
         lines = read_task_lines(Path("/dev/stdin") if str(arguments.file) == "-" else arguments.file)
+        directives = tuple((index + len(texts), text) for index, text in lines.directives)
         texts += [lines.raw(number) for number in range(len(lines))]
     elif not texts:
         raise UserError("nothing to add: give commands, or --file with one task per line")
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     parts: list[range] = []
     for start in range(0, len(texts), BATCH):
         with farm.lock.held(LOCK_PATIENCE):
-            added = add_tasks(farm, texts[start : start + BATCH], Origin.USER)
+            added = add_tasks(farm, texts[start : start + BATCH], Origin.USER, directives, start)
         if parts and parts[-1].stop == added.start:  # nobody else added some between
             added = range(parts.pop().start, added.stop)
         parts.append(added)

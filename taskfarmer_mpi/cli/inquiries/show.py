@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from taskfarmer_mpi.cli.console import warn
     from taskfarmer_mpi.cli.streams import show
     from taskfarmer_mpi.common.wording import say_time
+    from taskfarmer_mpi.directives.book import read_book
     from taskfarmer_mpi.errors import UserError
     from taskfarmer_mpi.history.last_runs import read_last_runs
     from taskfarmer_mpi.history.runs import Attempt, FarmerHistory
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{workdir.path}: there is no task {arguments.id}; it has {len(last_runs)} tasks, from 0 on")
     show(f"task {arguments.id}: {last_runs.state(arguments.id).value}")
     show(f"command: {last_runs.texts[arguments.id]}")
+    if settings := read_book(workdir).text_of(arguments.id):
+        show(f"by #TF lines: {settings}")
     for history, run in sorted(runs, key=lambda pair: pair[1].begin):
         who = history.identity
         begin = say_time(run.begin, run.begin + 1e6)

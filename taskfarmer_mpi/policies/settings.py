@@ -1,0 +1,84 @@
+"""What one task has otherwise than the others: the words of `#TF` lines, and what they mean."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.errors import OptionError
+from taskfarmer_mpi.policies.values import read_count, read_seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+_NAME = re.compile(r"[A-Za-z0-9_.:+-]{1,60}")
+
+
+class Settings(Value):
+    """What a task has; None, or an empty text, where it is as the others."""
+
+    timeout: float | None = None
+    """How long it may last [s]; infinite for any time."""
+    retries: int | None = None
+    """How often it is tried again if it fails by itself."""
+    name: str = ""
+
+
+def read_name(option: str, text: str) -> str:
+    """Return a name: letters, digits, and a few signs."""
+    if not _NAME.fullmatch(text):
+        raise OptionError(option, f"{text[:60]!r} is not a name of letters, digits and _ . : + -, of 60 characters at most")
+    return text
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "timeout": read_seconds,
+    "retries": read_count,
+    "name": read_name,
+}
+ALLOWED = "timeout=SECONDS, retries=N, name=NAME, or nothing"
+"""What a line may say."""
+
+
+def change_settings(before: str, words: Iterable[str]) -> str:
+    """Return what holds from a `#TF` line on, as a text.
+
+    Parameters
+    ----------
+    before
+        What held so far.
+    words
+        Those of the line; none resets all.
+
+    Raises
+    ------
+    UserError
+        If one of them means nothing; its text is the reason.
+    """
+    held = dict(word.split("=", 1) for word in before.split())
+    seen: set[str] = set()
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or name not in _READERS:
+            raise OptionError(f"#TF {word[:60]}", "no such word" if sign else "is not of the form word=value")
+        if name in seen:
+            raise OptionError(f"#TF {word[:60]}", "is there twice")
+        _READERS[name](f"#TF {name}", value)
+        seen.add(name)
+        held[name] = value
+    return " ".join(f"{name}={held[name]}" for name in _READERS if name in held) if seen else ""
+
+
+def read_settings(text: str) -> Settings:
+    """Return what a text of `change_settings` means."""
+    values = {}
+    for word in text.split():
+        name, _, value = word.partition("=")
+        if name in _READERS:  # else a newer version wrote it
+            values[name] = _READERS[name](name, value)
+    if values.get("timeout") == 0:
+        values["timeout"] = math.inf
+    return Settings(**values)

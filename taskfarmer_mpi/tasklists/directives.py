@@ -1,0 +1,62 @@
+"""Lines of a tasklist that begin with `#TF`: what the tasks after them have. For plain farmers they are comments."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.policies.settings import ALLOWED, change_settings
+
+Directive = tuple[int, str]
+"""The index of a task, and what the tasks from there on have, in the form of `change_settings`."""
+
+_LINE = re.compile(rb"^(\xef\xbb\xbf)?#TF(?![^ \t\n])([^\n]*)", re.MULTILINE)
+
+
+def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allowed: bool = True) -> tuple[Directive, ...]:
+    """Return the directives of a tasklist, in the order of the tasks.
+
+    Parameters
+    ----------
+    path
+        The tasklist.
+    data
+        Its content, with newlines at the ends of lines.
+    starts
+        Where the text of each task begins in it.
+    are_allowed
+        Whether its lines are tasks.
+
+    Raises
+    ------
+    UserError
+        If one of them means nothing.
+    """
+    found: list[Directive] = []
+    held = ""
+    for match in _LINE.finditer(data):
+        try:
+            if match[1]:
+                raise UserError("#TF after a byte order mark is no comment for plain farmers; take the mark off")
+            if not are_allowed:
+                raise UserError("#TF: the lines of this file are no tasks, so there is nothing that it could be about")
+            held = change_settings(held, match[2].decode("utf-8", "replace").split())
+        except UserError as error:
+            line = data.count(b"\n", 0, match.start()) + 1
+            allowed = f"; allowed: {ALLOWED}" if are_allowed and not match[1] else ""
+            raise UserError(f"{path}:{line}: {error}{allowed}") from error
+        index = bisect_left(starts, match.start())
+        if found and found[-1][0] == index:
+            found.pop()
+        found.append((index, held))
+    return tuple(found)
+
+
+def cut_directives(directives: Sequence[Directive], start: int, stop: int) -> list[tuple[int, int, str]]:
+    """Return what tasks from `start` up to `stop` have: first task, last one, and what. Who has nothing is left out."""
+    ends = [*(index for index, _ in directives[1:]), stop]
+    parts = ((max(first, start), min(end, stop) - 1, text) for (first, text), end in zip(directives, ends, strict=False))
+    return [part for part in parts if part[0] <= part[1] and part[2]]
