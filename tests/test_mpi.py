@@ -283,6 +283,7 @@ class _Farmer:
         self.drain_reason: str | None = None
         self.trouble = None
         self.sees_more = True
+        self.shares_limits = False
         self.tally = Tally(1)
         self.stops = 0
 

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.runners.pytaskfarmer import make_handler
 from taskfarmer_mpi.upkeep.lock_choice import agree_on_lock
 from taskfarmer_mpi.upkeep.ownership import check_owner, safe_lock_paths
-from taskfarmer_mpi.upkeep.plan import Request, make_plan
+from taskfarmer_mpi.upkeep.plan import Request, make_plan, read_tasklist
 from taskfarmer_mpi.upkeep.preparation import prepare
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
 from taskfarmer_mpi.workdir.configuration import read_config
@@ -50,7 +49,7 @@ def open_farm(workdir: Workdir, tasklist: Path | None, *, is_shared: bool) -> Fa
         if not tasklist.exists():
             replace_file(tasklist, _CONTENT)
     plan = make_plan(Request(tasklist, workdir.path, is_shared=is_shared))
-    handler = make_handler(plan.handler, plan.tasklist, plan.workdir)
+    handler = read_tasklist(plan)
     workdir.create()
     agree_on_lock(workdir, paths[0])
     lock = WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} (Python)")

@@ -13,6 +13,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import UserError, describe
+from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir, read_file, temporary_file, write_all
 
@@ -102,7 +103,11 @@ def _check(plan: Plan, data: bytes, name: str) -> None:
     place = f"/proc/self/fd/{fd}"
     try:
         write_all(fd, data)
-        make_handler(plan.handler, place, plan.workdir)
+        handler = make_handler(plan.handler, place, plan.workdir)
+        if handler.tasks.directives:
+            from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
+
+            refuse_unknown_limits(place, handler.tasks.directives, read_rules(plan.rules).limits)
     except UserError as error:
         raise UserError(str(error).replace(place, name)) from error
     finally:

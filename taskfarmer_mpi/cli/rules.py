@@ -38,6 +38,14 @@ RULES = (
     ("retry-delay", "SECONDS", "pause before the second attempt [s]; it doubles with each further one (default: 0)"),
     ("crash-limit", "N", "a task during which N farmers died has failed; 0: it is tried for ever (default: 0)"),
     (
+        "limit",
+        "NAME=N",
+        (
+            "run at most N tasks at once in the whole farm whose #TF lines say limit=NAME; for several, say it again, or"
+            " NAME=N,NAME=N; off: forget all (default: off)"
+        ),
+    ),
+    (
         "halt",
         "HOW,WHAT=N|N%",
         (
@@ -88,6 +96,8 @@ RULES = (
 )
 """The rules of a work directory, which keeps them as they were typed: name, value, help."""
 
+_REPEATED = ("limit",)
+"""Those that can be given several times."""
 RESOURCES = (
     (
         "gpus",
@@ -121,7 +131,8 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         "tasks that last too long, fail, or take farmers along; logs; what surrounds tasks (kept in the work directory)"
     )
     for name, metavar, text in RULES:
-        group.add_argument(f"--{name}", metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))
+        action = "append" if name in _REPEATED else "store"
+        group.add_argument(f"--{name}", action=action, metavar=metavar, dest=f"rule {name}", help=text.replace("%", "%%"))
     group = parser.add_argument_group("what each slot has for itself (kept in the work directory)")
     group.add_argument(
         "--pin",
@@ -139,6 +150,8 @@ def read_rule_options(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the rules that were given."""
     names = ["pin", *(name for name, _, _ in (*RULES, *RESOURCES))]
     given = {name: getattr(arguments, f"rule {name}") for name in names}
+    for name in _REPEATED:
+        given[name] = given[name] and ",".join(given[name])
     if given["durations"]:
         given["durations"] = os.path.abspath(given["durations"])
     return {name: text for name, text in given.items() if text is not None}

@@ -54,6 +54,8 @@ class SettingsBook:
         self._firsts: list[int] = []
         self._parts: list[Part] = []
         self._meanings: dict[str, Settings] = {}
+        self.has_limits = False
+        """Whether only so many of some tasks may run at once."""
 
     def advance(self) -> None:
         """Take in what was written.
@@ -73,6 +75,7 @@ class SettingsBook:
                     self._add(part)
 
     def _add(self, part: Part) -> None:
+        self.has_limits = self.has_limits or "limit=" in part[2]
         while self._parts and self._parts[-1][1] >= part[0]:
             first, _, text = self._parts.pop()
             self._firsts.pop()

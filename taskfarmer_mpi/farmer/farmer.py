@@ -53,8 +53,8 @@ class Farmer:
         self._starter = Starter(outfit, self._doubt, clock, limits.deadline)
         self._last_sign = self._due = clock()
         self._is_dry = False
-        self.sees_more = False
-        """Whether the last visit left tasks on the list."""
+        self.sees_more = self.shares_limits = False
+        """Whether the last visit left tasks to take on the list; whether only so many of some may run at once."""
         self.stop_reason: str | None = None
         """Why running tasks were killed, if they were."""
         self.drain_reason: str | None = None
@@ -253,8 +253,8 @@ class Farmer:
     def _visit(self) -> None:
         visit = self._visits.visit(self._tasks, self._situation())
         if visit is not None:
-            self._is_dry, self.sees_more = visit.is_empty and not visit.taken, not visit.is_empty
-            self.halt_reason = visit.halt
+            self._is_dry, self.sees_more = visit.is_empty and not visit.taken, not visit.is_empty and not visit.waiting
+            self.shares_limits, self.halt_reason = visit.shares_limits, visit.halt
             if visit.halt:
                 self._tasks.give_back_all()
             self._pool.refresh()

@@ -110,7 +110,7 @@ class Coordinator:
             self._wake_all()
         if self._farmer.is_idle:
             self._step_idle()
-        elif self.is_leader and self.reports:
+        elif self.is_leader and (self.reports or self._farmer.shares_limits):
             self._help_idle_ranks()
         elif not self.is_leader and self._looks.is_due:  # who leads heeds users' requests and asks when the job ends
             self._looks.note_look(LEADER_LOOK_INTERVAL)
@@ -240,8 +240,8 @@ class Coordinator:
             self._looks.note_look()
 
     def _help_idle_ranks(self) -> None:
-        """As a leader that works, see to it that others do not wait for tasks that they could have."""
-        if self._farmer.sees_more:
+        """As a leader that works, see to it that others do not wait for tasks that they could have, or for dead farmers."""
+        if self._farmer.sees_more and self.reports:
             self._wake_all()
         elif self._looks.is_due:
             self._looks.note_look(BUSY_LOOK_INTERVAL)

@@ -14,6 +14,7 @@ from taskfarmer_mpi.policies.values import (
     read_command,
     read_count,
     read_halt,
+    read_limits,
     read_log_form,
     read_log_limit,
     read_order,
@@ -51,6 +52,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "teardown": read_command,
     "order": read_order,
     "durations": read_path,
+    "limit": read_limits,
 }
 RESOURCES = ("pin", "gpus", "gpus-per-task", "memory-per-task", "memory-reserve")
 """Those about what each slot is to have for itself."""
@@ -100,6 +102,8 @@ class Rules(Value):
     """In which order the tasks of the tasklist run: one of `policies.values.ORDERS`."""
     durations: str = ""
     """Where it was found what tasks take, when the work directory was made: an absolute path; nothing if nowhere."""
+    limits: dict[str, int] = {}
+    """How many tasks may run at once in the whole farm whose settings have that name."""
 
     @property
     def counts_attempts(self) -> bool:
@@ -165,6 +169,7 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         teardown=values.get("teardown", ""),
         order=values.get("order", "given"),
         durations=values.get("durations", ""),
+        limits=values.get("limit", {}),
     )
 
 

@@ -25,6 +25,8 @@ class Settings(Value):
     retries: int | None = None
     """How often it is tried again if it fails by itself."""
     name: str = ""
+    limit: str = ""
+    """The name of a limit: only so many tasks with it may run at once in the whole farm."""
 
 
 def read_name(option: str, text: str) -> str:
@@ -38,8 +40,9 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "timeout": read_seconds,
     "retries": read_count,
     "name": read_name,
+    "limit": read_name,
 }
-ALLOWED = "timeout=SECONDS, retries=N, name=NAME, or nothing"
+ALLOWED = "timeout=SECONDS, retries=N, name=NAME, limit=NAME, or nothing"
 """What a line may say."""
 
 

@@ -18,6 +18,7 @@ LOG_FORMS = ("files", "failed", "packed", "none")
 """A file for each task; only for tasks that failed; one file for each farmer; none."""
 SMALLEST_LOG = 1024
 """Of limits [bytes]: below it the line that says what is missing would be most of the log."""
+_LIMIT = re.compile(r"([A-Za-z0-9_.:+-]{1,60})=([1-9]\d{0,5})", re.ASCII)
 _UNSENT = (signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD)
 _RETRIED = (Cause.EXIT, Cause.SIGNAL, Cause.TIME_LIMIT, Cause.MEMORY, Cause.NOT_STARTED)
 
@@ -86,6 +87,20 @@ def read_halt(name: str, text: str) -> Halt | None:
     if match is None or not int(match[3]) or (match[4] and int(match[3]) > 100):
         raise OptionError(name, f"{text!r} is not like soon,fail=3 or now,fail=5% or now,success=1, or never")
     return Halt(is_now=match[1] == "now", is_about_failures=match[2] == "fail", limit=Limit(int(match[3]), bool(match[4])))
+
+
+def read_limits(name: str, text: str) -> dict[str, int]:
+    """Return how many tasks of a kind may run at once: `licence=3`, several with commas between them; nothing for `off`."""
+    if text == "off":
+        return {}
+    limits: dict[str, int] = {}
+    for part in text.split(","):
+        match = _LIMIT.fullmatch(part.strip())
+        if match is None or match[1] in limits:
+            why = "names one twice" if match is not None else "is not like licence=3, with a number from 1 to 999999, or off"
+            raise OptionError(name, f"{text!r} {why}")
+        limits[match[1]] = int(match[2])
+    return limits
 
 
 def read_log_form(name: str, text: str) -> str:

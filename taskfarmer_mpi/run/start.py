@@ -25,7 +25,7 @@ from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.launcher import local_rank
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.summary import say_start
-from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
+from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_runner
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.lines import Handler
@@ -35,7 +35,7 @@ from taskfarmer_mpi.upkeep.census import reclaim
 from taskfarmer_mpi.upkeep.halting import lift_halt
 from taskfarmer_mpi.upkeep.lock_choice import bind_to_lock, describe_second_lock
 from taskfarmer_mpi.upkeep.ownership import safe_lock_paths
-from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
+from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan, read_tasklist
 from taskfarmer_mpi.upkeep.preparation import change_directory, prepare
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover_at_start
 from taskfarmer_mpi.workdir.configuration import read_config
@@ -195,7 +195,7 @@ class Start:
         self.farm = Farm.of(workdir, self.lock, handler, plan.listed, rules)
 
     def _read_tasklist(self) -> Handler:
-        return make_handler(self._plan.handler, self._plan.tasklist, self._plan.workdir)
+        return read_tasklist(self._plan)
 
     def _warn_of_background(self) -> None:
         is_shell = has_shell_lines(self.farm.handler) and self._plan.runner.name != "exec"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
@@ -53,6 +54,40 @@ def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allow
             found.pop()
         found.append((index, held))
     return tuple(found)
+
+
+def refuse_unknown_limits(path: str, directives: Sequence[Directive], limits: Collection[str]) -> None:
+    """Refuse directives that name a limit which is none.
+
+    Parameters
+    ----------
+    path
+        The file that they are from.
+    directives
+        What it says.
+    limits
+        The names of those that there are.
+
+    Raises
+    ------
+    UserError
+        If one does.
+    """
+    for _, text in directives:
+        for word in text.split():
+            if word.startswith("limit=") and word.removeprefix("limit=") not in limits:
+                known = f"; there is: {', '.join(sorted(limits))}" if limits else ""
+                option = word.replace("=", " ")
+                raise UserError(f"{_place_of(path, word)}: #TF {word}: there is no --{option}=N{known}")
+
+
+def _place_of(path: str, word: str) -> str:
+    """Return the file and the first line of it whose directive has a word."""
+    with suppress(OSError), open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith(b"#TF") and word.encode() in line.split():
+                return f"{path}:{number}"
+    return path
 
 
 def cut_directives(directives: Sequence[Directive], start: int, stop: int) -> list[tuple[int, int, str]]:

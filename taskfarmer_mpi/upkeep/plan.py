@@ -9,6 +9,7 @@ from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.rules import merge_rules, read_rules
+from taskfarmer_mpi.runners.pytaskfarmer import make_handler
 from taskfarmer_mpi.runners.registry import FILL, HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.upkeep.halting import refuse_halted
 from taskfarmer_mpi.upkeep.ownership import check_owner, safe_lock_paths
@@ -18,6 +19,8 @@ from taskfarmer_mpi.workdir.files import Workdir, node_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from taskfarmer_mpi.tasklists.lines import Handler
 
 
 class Request(Value):
@@ -192,6 +195,22 @@ def _check_handler(asked: Definition, stored: Stored, workdir: Workdir) -> None:
             f"{workdir.path}: made with the tasklist handler {stored.handler.describe()}, not with {asked.describe()}:"
             " leave --tasklist and --command away to go on, or give it a --workdir of its own"
         )
+
+
+def read_tasklist(plan: Plan) -> Handler:
+    """Return the handler of a plan, with the tasks of the tasklist as they are now.
+
+    Raises
+    ------
+    UserError
+        If they cannot be read, or do not go with the rules.
+    """
+    handler = make_handler(plan.handler, plan.tasklist, plan.workdir)
+    if handler.tasks.directives:
+        from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
+
+        refuse_unknown_limits(handler.path, handler.tasks.directives, read_rules(plan.rules).limits)
+    return handler
 
 
 def enter_directory(plan: Plan) -> None:

@@ -31,6 +31,10 @@ from taskfarmer_mpi.workdir.lists import (
 )
 from taskfarmer_mpi.workdir.stack import Place, open_stack
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.visits.permits import Permits
+
 
 class Visit(Value):
     """What a visit brought."""
@@ -44,6 +48,10 @@ class Visit(Value):
     """How many tasks were given back."""
     halt: str = ""
     """Why all farmers are to stop, if so."""
+    waiting: str = ""
+    """Why tasks that are left could not be taken, if nothing else was."""
+    shares_limits: bool = False
+    """Whether only so many of some tasks may run at once."""
 
 
 def _none(_remaining: int) -> int:
@@ -61,6 +69,7 @@ class Visitor:
         self._is_first = True
         self._known = -1
         """How many tasks there were when their settings were read."""
+        self._permits: Permits | None = None
         self._halt: HaltWatch | None = None
         self._place: Place | None = None
         if farm.rules.order != "given":
@@ -72,7 +81,7 @@ class Visitor:
 
             self._halt = HaltWatch(farm)
 
-    def visit(self, tasks: TasksInHand, count: Callable[[int], int]) -> Visit:
+    def visit(self, tasks: TasksInHand, count: Callable[[int], int], startable: int = 0) -> Visit:
         """Record outcomes, give tasks back and take others.
 
         Parameters
@@ -81,6 +90,8 @@ class Visitor:
             What is in this farmer's hands.
         count
             How many tasks to take, told about how many there are.
+        startable
+            How many of them could be started at once.
 
         Raises
         ------
@@ -106,11 +117,15 @@ class Visitor:
         if removed:
             self._remove(tasks)
         halt = self._halt.look() if self._halt is not None else ""
+        if self._permits is not None:
+            self._journal.flush()
+            self._permits.begin(startable)
         taken, is_empty = self._take(count if not halt else _none)
         tasks.queue += taken
         if (recorded or back or removed) and not taken:
             self._journal.sync()
-        return Visit(taken, is_empty, recorded, back, halt)
+        waiting = self._permits.waiting if self._permits is not None and not taken else ""
+        return Visit(taken, is_empty, recorded, back, halt, waiting, self._permits is not None)
 
     def _see_settings(self, tasks: TasksInHand) -> None:
         """Learn what single tasks have otherwise than the others: that comes with the tasks."""
@@ -122,6 +137,10 @@ class Visitor:
             tasks.settings = SettingsBook(self._farm.workdir.settings)
         if tasks.settings is not None:
             tasks.settings.advance()
+            if tasks.settings.has_limits and self._permits is None:
+                from taskfarmer_mpi.visits.permits import Permits
+
+                self._permits = Permits(self._farm, tasks.settings)
         self._known = len(self._farm.catalog)
 
     def _see_attempts(self, tasks: TasksInHand) -> None:
@@ -170,18 +189,23 @@ class Visitor:
         stacks = [self._farm.workdir.toprocess]
         if self._farm.catalog.listed < len(self._farm.catalog) and self._farm.workdir.added.exists():
             stacks.append(self._farm.workdir.added)
+        is_empty = True
         for path in stacks:
             place = self._place if path == stacks[0] else None
             with open_stack(path, self._is_known, self._farm.lock.confirm, place) as stack:
-                top = stack.peek(count, self._is_known)
+                if self._permits is None:
+                    top = stack.peek(count, self._is_known)
+                else:
+                    top = stack.pick(count, self._is_known, self._permits.may_take)
                 taken = self._without_recorded(top.tasks)
                 if top.tasks:
                     self._journal.note("taken", ids=[task.id for task in taken])
                     self._journal.sync()
                     stack.cut(top)
-            if top.tasks or top.end > 0:
-                return taken, top.end == 0 and path == stacks[-1]
-        return [], True
+            is_empty = is_empty and top.is_last
+            if top.tasks or not (is_empty or self._permits is not None):
+                return taken, is_empty and path == stacks[-1]
+        return [], is_empty
 
     def _without_recorded(self, tasks: list[Task]) -> list[Task]:
         """Leave out tasks that are done: a PyTaskFarmer that is told to stop puts some of those back on the list."""

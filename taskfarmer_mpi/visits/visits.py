@@ -60,7 +60,7 @@ class Visits:
         self._visitor = Visitor(farm, journal, life)
         self._lock_wait = LockWait(farm.lock, clock)
         self._neighbours = neighbours
-        self._pause = ""
+        self._pause = self._waiting = ""
         self._shortage = Shortage("the lists are not visited", clock)
         self.times = VisitTimes(pace, clock)
 
@@ -96,10 +96,18 @@ class Visits:
         if self._logs is not None:  # the lock is free again
             self._logs.settle(tasks.outcomes)
         self._note(visit, begin, waited)
-        self.times.see_visit(now - waited, has_taken=bool(visit.taken))
+        self.times.see_visit(now - waited, has_taken=bool(visit.taken), is_blocked=bool(visit.waiting))
+        self._say_waiting(visit)
         if self._pause:
             self.times.postpone(max(PAUSED_LOOK, self._neighbours.count() / 50))
         return visit
+
+    def _say_waiting(self, visit: Visit) -> None:
+        """Note that tasks on the list may not be taken now, and that some were taken again."""
+        if bool(visit.waiting) != bool(self._waiting) and (visit.waiting or visit.taken or visit.is_empty):
+            self._waiting = visit.waiting
+            log.info("%s", visit.waiting or "going on")
+            self._journal.note("waiting", reason=visit.waiting)
 
     def _wait_out(self, error: ShortageError, situation: Situation) -> None:
         self.times.postpone(self._shortage.see(error, is_busy=situation.busy > 0))
@@ -110,7 +118,8 @@ class Visits:
             if tasks.queue and (is_paused or self.times.is_queue_stale):
                 tasks.give_back_queue()
             may_take = situation.takes_tasks and not (tasks.back or is_paused)  # not at once what it gave away
-            return self._visitor.visit(tasks, partial(self._count, tasks, situation) if may_take else _none)
+            count = partial(self._count, tasks, situation) if may_take else _none
+            return self._visitor.visit(tasks, count, situation.free - len(tasks.queue))
         finally:
             self._lock.release()
 

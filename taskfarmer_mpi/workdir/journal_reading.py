@@ -207,6 +207,10 @@ class OpenJournals:
         for reader in self._readers.values():
             reader.advance()
 
+    def unended(self) -> set[int]:
+        """Return the tasks that they took, and that have neither ended nor are back on the list."""
+        return {task_id for reader in self._readers.values() if reader.state is not None for task_id in reader.state.held}
+
     def held(self) -> set[int]:
         """Return the tasks in their hands."""
         states = [reader.state for reader in self._readers.values() if reader.state is not None]

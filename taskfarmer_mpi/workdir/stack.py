@@ -21,6 +21,8 @@ Place = Callable[[int], int]
 """Returns when a task comes, by its ID: the lower, the earlier."""
 _ID = re.compile(rb"(\d{1,18}) ")
 _BLOCK = 64 * 1024
+_DEPTH = 100_000
+"""How many lines `pick` looks at: 0.1 s."""
 _SORTABLE = 1024 * 1024
 """A list up to this size [bytes] is put back in order where a plain farmer rewrote it: a matter of milliseconds."""
 
@@ -34,14 +36,22 @@ class Top(Value):
     """Size of the list without them [bytes]."""
     remaining: int
     """About how many tasks are below."""
+    kept: bytes = b""
+    """Lines between them, which stay."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing is left without them."""
+        return self.end == 0 and not self.kept
 
 
 class Stack:
     """A stack of tasks, open and locked for the length of a visit."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, fd: int, confirm: Confirm) -> None:
         self._path = path
         self._fd = fd
+        self._confirm = confirm
 
     def peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
         """Return the tasks on top of the stack, which stays as it is.
@@ -83,8 +93,57 @@ class Stack:
             end = begin
         return Top(tasks, start + end, estimate - len(tasks))
 
+    def pick(
+        self, count: Callable[[int], int], is_valid: Callable[[Task], bool], may_take: Callable[[int], bool | None]
+    ) -> Top:
+        """Return some of the tasks near the top of the stack, which stays as it is.
+
+        Parameters and errors are those of `peek`, and
+
+        Parameters
+        ----------
+        may_take
+            Returns whether a task may be taken, by its ID; None to look no further.
+        """
+        try:
+            return self._pick(count, is_valid, may_take)
+        except OSError as error:
+            raise farm_error(f"{self._path}: cannot read", error) from error
+
+    def _pick(
+        self, count: Callable[[int], int], is_valid: Callable[[Task], bool], may_take: Callable[[int], bool | None]
+    ) -> Top:
+        size = repair_end(self._fd)
+        start = max(0, size - _BLOCK)
+        block = os.pread(self._fd, size - start, start)
+        estimate = round(size * max(1, block.count(b"\n")) / len(block)) if block else 0
+        wanted = min(count(estimate), estimate)
+        tasks: list[Task] = []
+        kept: list[bytes] = []
+        end, passed = len(block), 0
+        taken_end = (start + end, 0)
+        while end > 0 and len(tasks) < wanted and passed < _DEPTH:
+            begin = block.rfind(b"\n", 0, end - 1) + 1
+            if begin == 0 and start > 0:  # this line may go on before the block
+                length = min(start, max(_BLOCK, len(block)))
+                start -= length
+                block = os.pread(self._fd, length, start) + block
+                end += length
+                continue
+            verdict = may_take(_leading_id(block[begin : begin + 32]))
+            if verdict is None:
+                break
+            if verdict:
+                tasks.append(_parse_known(self._path, block[begin : end - 1], is_valid))
+                taken_end = (start + begin, len(kept))
+            else:
+                kept.append(block[begin:end])
+            end = begin
+            passed += 1
+        return Top(tasks, taken_end[0], estimate - len(tasks), b"".join(reversed(kept[: taken_end[1]])))
+
     def cut(self, top: Top) -> None:
-        """Take the tasks off the stack that `peek` returned.
+        """Take the tasks off the stack that `peek` or `pick` returned.
 
         Raises
         ------
@@ -92,7 +151,10 @@ class Stack:
             If that cannot be done.
         """
         try:
-            os.ftruncate(self._fd, top.end)
+            if top.kept:
+                replace_file(self._path, os.pread(self._fd, top.end, 0) + top.kept, self._confirm)
+            else:
+                os.ftruncate(self._fd, top.end)
         except OSError as error:
             raise FarmError(f"{self._path}: cannot write: {error.strerror}") from error
 
@@ -131,7 +193,7 @@ def open_stack(
             raise FarmError(f"{path}: the list of tasks to do is gone") from error
         except OSError as error:
             raise farm_error(f"{path}: cannot read", error) from error
-        yield Stack(path, fd)
+        yield Stack(path, fd, confirm)
 
 
 def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> Task:

@@ -23,6 +23,7 @@ class FakeFarmer:
     hand: Hand
     is_idle: bool = True
     sees_more: bool = False
+    shares_limits: bool = False
     stop_reason: str | None = None
     drain_reason: str | None = None
     trouble: FarmError | None = None
@@ -273,6 +274,22 @@ def test_a_leader_that_cannot_recover_does_not_end_the_job_of_others(
     job.turn()
     assert [coordinator.leader for coordinator in job.coordinators] == [0, 0]  # nobody is whole; somebody must end it
     assert job.coordinators[0].end == 0
+
+
+def test_a_working_leader_settles_dead_farmers_as_long_as_others_may_wait_for_what_they_have(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3)
+    for farmer in job.farmers:
+        farmer.is_idle = False
+    job.turn(0.5)
+    job.farmers[2].hand.note("taken", ids=[7])
+    job.kill(2)
+    job.farmers[0].sees_more = True
+    job.turn(12.0)
+    assert job.farmers[2].hand.journal.path.exists()
+    job.farmers[0].shares_limits = True
+    job.turn(6.0)
+    assert not job.farmers[2].hand.journal.path.exists()
+    assert job.farmers[0].looks <= 1
 
 
 def test_a_working_leader_has_idle_ranks_run_what_a_dead_farmer_left(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_a_word_of_a_newer_version_is_left_alone() -> None:
         (["retries=1", "retries=2"], "#TF retries=2: is there twice"),
         (["name="], "#TF name: '' is not a name"),
         (["name=a/b"], "#TF name: 'a/b' is not a name"),
+        (["limit=a,b"], "#TF limit: 'a,b' is not a name"),
     ],
 )
 def test_what_means_nothing_is_refused(words: list[str], said: str) -> None:

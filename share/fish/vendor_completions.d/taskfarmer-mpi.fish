@@ -51,7 +51,7 @@ function _shtab_taskfarmer_mpi_using
 end
 
 set -g _shtab_taskfarmer_mpi_commands 
-set -g _shtab_taskfarmer_mpi_opts_with_value --chdir --command --crash-limit --durations --gpus --gpus-per-task --grace --halt --lease --leave-early --lock-timeout --log-limit --logs --memory-per-task --memory-reserve --monitor --mpi --mpi-timeout --order --proc --progress --retries --retry-delay --retry-on --runner --setup --stop-grace --stop-signal --task-grace --task-signal --task-time --task-timeout --tasklist --teardown --tempdir --timeout --verbose --workdir -j -m -n -r -t -v -w
+set -g _shtab_taskfarmer_mpi_opts_with_value --chdir --command --crash-limit --durations --gpus --gpus-per-task --grace --halt --lease --leave-early --limit --lock-timeout --log-limit --logs --memory-per-task --memory-reserve --monitor --mpi --mpi-timeout --order --proc --progress --retries --retry-delay --retry-on --runner --setup --stop-grace --stop-signal --task-grace --task-signal --task-time --task-timeout --tasklist --teardown --tempdir --timeout --verbose --workdir -j -m -n -r -t -v -w
 
 complete -c taskfarmer-mpi -e
 complete -c taskfarmer-mpi -f
@@ -84,6 +84,7 @@ complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l retries -x -d 'how 
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l retry-on -x -d 'after which failures: exit codes, signals and causes (exit-code, signal, time-limit, out-of-memory, could-not-be-started), with commas between them (default: all)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l retry-delay -x -d 'pause before the second attempt [s]; it doubles with each further one (default: 0)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l crash-limit -x -d 'a task during which N farmers died has failed; 0: it is tried for ever (default: 0)'
+complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l limit -x -d 'run at most N tasks at once in the whole farm whose #TF lines say limit=NAME; for several, say it again, or NAME=N,NAME=N; off: forget all (default: off)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l halt -x -d 'stop all farmers once so many of all tasks ended so: soon,fail=3 (running tasks may end), now,fail=10%, now,success=1; later runs are refused until --halt never or another limit is given (default: never)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l logs -x -d 'how the output of tasks is kept: files (one each), failed (only of tasks that failed), packed (one file per farmer, which taskfarmer-ctl log reads), none (default: files)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l log-limit -x -d 'keep so much of each log once its task has ended, from its begin and its end: 64K, 10M; 0: all (default: 0)'

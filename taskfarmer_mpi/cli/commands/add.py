@@ -14,9 +14,10 @@ from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
+from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.tasklists.lines import read_task_lines
 from taskfarmer_mpi.upkeep.added_tasks import BATCH, add_tasks, check_texts
-from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, reopen_farm
+from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, read_stored, reopen_farm
 from taskfarmer_mpi.workdir.catalog import Origin
 from taskfarmer_mpi.workdir.files import Workdir
 
@@ -41,6 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
         lines = read_task_lines(Path("/dev/stdin") if str(arguments.file) == "-" else arguments.file)
         directives = tuple((index + len(texts), text) for index, text in lines.directives)
+        if directives:
+            from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
+
+            limits = read_rules(read_stored(Workdir.existing(arguments.workdir)).rules).limits
+            refuse_unknown_limits(str(arguments.file), directives, limits)
         texts += [lines.raw(number) for number in range(len(lines))]
     elif not texts:
         raise UserError("nothing to add: give commands, or --file with one task per line")

@@ -147,8 +147,8 @@ def _read_farm(request: Request) -> tuple[Workdir, list[float]]:
     Nothing is returned of them if there was no earlier run that tells it.
     """
     from taskfarmer_mpi.ordering.forecast import foresee
-    from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler
-    from taskfarmer_mpi.upkeep.plan import make_plan
+    from taskfarmer_mpi.runners.pytaskfarmer import is_foreign
+    from taskfarmer_mpi.upkeep.plan import make_plan, read_tasklist
     from taskfarmer_mpi.workdir.configuration import read_config
     from taskfarmer_mpi.workdir.files import Workdir
 
@@ -159,7 +159,7 @@ def _read_farm(request: Request) -> tuple[Workdir, list[float]]:
     workdir = Workdir(plan.workdir)
     if is_foreign(plan.handler):  # it may write into the work directory
         return workdir, []
-    handler = make_handler(plan.handler, plan.tasklist, plan.workdir)
+    handler = read_tasklist(plan)
     earlier, order = (request.rules.get(name, "") for name in ("durations", "order"))
     seconds = [duration for _, duration in foresee(handler, workdir, earlier, order or "given")]
     stored = read_config(workdir)
