@@ -29,6 +29,22 @@ def test_a_task_is_shown_with_all_of_its_attempts_and_logs(site: Site) -> None:
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
 
 
+def test_a_state_is_one_word_for_programs(site: Site) -> None:
+    tasks = site.tasklist(["true", "false"])
+    workdir = f"{tasks}_workdir"
+    site.farm("--progress", "none", tasks).succeed(60, code=1)
+    subprocess.run([*CTL, "add", workdir, "true", "true"], check=True, capture_output=True)
+    subprocess.run([*CTL, "remove", workdir, "3"], check=True, capture_output=True)
+    for task, word in enumerate(("success", "failed", "running", "failed")):
+        said = subprocess.run([*CTL, "show", "--state", workdir, str(task)], capture_output=True, text=True, check=True)
+        assert said.stdout == f"{word}\n"
+    refused = subprocess.run([*CTL, "show", "--state", workdir, "4"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        f"taskfarmer-ctl: {workdir}: there is no task 4; it has 4 tasks, from 0 on\n",
+    )
+
+
 @pytest.mark.parametrize("command", ["show", "log"])
 def test_a_task_beyond_the_first_million_can_be_asked_for(command: str, site: Site) -> None:
     tasks = site.tasklist(["true"] * 1_000_001)

@@ -6,15 +6,35 @@ import argparse
 
 from taskfarmer_mpi.cli.arguments import add_workdir, task_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.workdir.files import Workdir
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
     parser.add_argument("id", type=task_id, metavar="ID", help="the task")
+    parser.add_argument(
+        "--state",
+        action="store_true",
+        help="print one word for programs: success, failed (or removed: it will not run), or running (or not begun)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is known."""
+    from taskfarmer_mpi.workdir.files import Workdir
+
+    workdir = Workdir.existing(arguments.workdir)
+    if arguments.state:
+        print(_say_state(workdir, arguments.id))
+    else:
+        _show_all(workdir, arguments.id)
+    return 0
+
+
+def _show_all(workdir: Workdir, task: int) -> None:
     from shlex import quote
 
     from taskfarmer_mpi.cli.console import warn
@@ -25,37 +45,51 @@ def run(arguments: argparse.Namespace) -> int:
     from taskfarmer_mpi.history.last_runs import read_last_runs
     from taskfarmer_mpi.history.runs import Attempt, FarmerHistory
     from taskfarmer_mpi.logs.reading import Logs
-    from taskfarmer_mpi.workdir.files import Workdir
 
-    workdir = Workdir.existing(arguments.workdir)
     runs: list[tuple[FarmerHistory, Attempt]] = []
 
     def watch(histories: list[FarmerHistory]):  # type: ignore[no-untyped-def]
         def see(number: int, run: Attempt) -> None:
-            if run.task_id == arguments.id:
+            if run.task_id == task:
                 runs.append((histories[number], run))
 
         return see
 
     last_runs, troubles = read_last_runs(workdir, watch)
     warn(troubles)
-    if arguments.id >= len(last_runs):
-        raise UserError(f"{workdir.path}: there is no task {arguments.id}; it has {len(last_runs)} tasks, from 0 on")
-    show(f"task {arguments.id}: {last_runs.state(arguments.id).value}")
-    show(f"command: {last_runs.texts[arguments.id]}")
-    if settings := read_book(workdir).text_of(arguments.id):
+    if task >= len(last_runs):
+        raise UserError(f"{workdir.path}: there is no task {task}; it has {len(last_runs)} tasks, from 0 on")
+    show(f"task {task}: {last_runs.state(task).value}")
+    show(f"command: {last_runs.texts[task]}")
+    if settings := read_book(workdir).text_of(task):
         show(f"by #TF lines: {settings}")
     for history, run in sorted(runs, key=lambda pair: pair[1].begin):
         who = history.identity
         begin = say_time(run.begin, run.begin + 1e6)
         show(f"{begin}  {who.host}, rank {who.rank}, slot {run.slot}: {_say_end(run)}")
-    for path in sorted(workdir.logs.glob(f"log_{arguments.id}*"), key=lambda path: (len(path.name), path.name)):
-        if path.name == f"log_{arguments.id}" or path.name.startswith(f"log_{arguments.id}."):
+    for path in sorted(workdir.logs.glob(f"log_{task}*"), key=lambda path: (len(path.name), path.name)):
+        if path.name == f"log_{task}" or path.name.startswith(f"log_{task}."):
             show(f"log: {path}")
-    for number, packed in sorted(Logs(workdir, [arguments.id]).packed(arguments.id).items()):
-        command = f"taskfarmer-ctl log {quote(str(workdir.path))} {arguments.id} --attempt {number}"
+    for number, packed in sorted(Logs(workdir, [task]).packed(task).items()):
+        command = f"taskfarmer-ctl log {quote(str(workdir.path))} {task} --attempt {number}"
         show(f"log of attempt {number}, {packed.length} bytes: {command}")
-    return 0
+
+
+def _say_state(workdir: Workdir, task: int) -> str:
+    """Return the state of a task in the words of workflow managers."""
+    from taskfarmer_mpi.errors import UserError
+    from taskfarmer_mpi.history.task_states import Place, TaskStates
+    from taskfarmer_mpi.history.task_texts import count_tasks
+    from taskfarmer_mpi.workdir.configuration import read_config
+
+    count = count_tasks(workdir, read_config(workdir))
+    if task >= count:
+        raise UserError(f"{workdir.path}: there is no task {task}; it has {count} tasks, from 0 on")
+    states = TaskStates(workdir)
+    states.look(count)
+    return {Place.FINISHED: "success", Place.FAILED: "failed", Place.REMOVED: "failed"}.get(
+        Place(states.places[task]), "running"
+    )
 
 
 def _say_end(run) -> str:  # type: ignore[no-untyped-def]
