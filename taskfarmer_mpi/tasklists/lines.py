@@ -70,14 +70,15 @@ class Lines(TextSequence):
 class TaskLines(Lines):
     """The task lines of a tasklist, kept as one block of bytes and two arrays of offsets.
 
-    A million tasks cost their text and 16 MB, not a million Python objects.
+    A million tasks cost their text and 8 MB, not a million Python objects.
     """
 
     def __init__(self, data: bytes, path: Path | None = None, *, are_tasks: bool = True) -> None:
         """Take the content of a file, for whose directives it is named, and whether its lines are tasks."""
         self._data = data
-        self._starts = array("Q")
-        self._ends = array("Q")
+        offset = "I" if len(data) < 1 << 32 else "Q"
+        self._starts = array(offset)
+        self._ends = array(offset)
         for start, end in _task_spans(data):
             self._starts.append(start)
             self._ends.append(end)

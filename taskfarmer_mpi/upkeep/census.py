@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import read_file
+from taskfarmer_mpi.workdir.files import open_file, read_file
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in
 
 PLAIN_PATIENCE = 2.0
 """How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
 
+_BLOCK = 1024 * 1024
 _TO_DO, _FINISHED, _FAILED, _HELD, _REMOVED = range(1, 6)
 
 
@@ -44,16 +48,18 @@ def take_census(farm: Farm, patience: float) -> Census:
     LockBusyError
         If others held the lock for longer than `patience` [s].
     """
-    with farm.lock.held(patience):
-        lists = _read_lists(farm)
-    census = _count(farm, lists, set())
+    with ExitStack() as opened:
+        with farm.lock.held(patience):
+            lists = _open_lists(farm, opened)
+        census = _count(farm, lists, set())
     if not census.lost:
         return census
     journals = OpenJournals(farm.workdir.farmers)
     journals.advance()  # the long way, without the lock; what comes after is short
-    with farm.lock.held(patience):
-        lists = _read_lists(farm)
-        journals.advance()
+    with ExitStack() as opened:
+        with farm.lock.held(patience):
+            lists = _open_lists(farm, opened)
+            journals.advance()
         return _count(farm, lists, journals.held())
 
 
@@ -77,21 +83,38 @@ def take_patient_census(
     return census
 
 
-_Lists = list[tuple[int, bytes]]
-"""Where the tasks of a list are, and its content; later ones outweigh earlier ones."""
+_Lists = list[tuple[int, Iterator[bytes]]]
+"""Where the tasks of a list are, and its whole lines in blocks; later ones outweigh earlier ones."""
 
 
-def _read_lists(farm: Farm) -> _Lists:
+def _open_lists(farm: Farm, opened: ExitStack) -> _Lists:
+    """Return the lists as they are now, with the lock held; they are read without it, as long as they are open.
+
+    What is recorded is only appended to, or replaced by another file; from tasks to do others cut some off.
+    """
     farm.catalog.advance()
     workdir = farm.workdir
-    places = (
-        (_TO_DO, workdir.toprocess),
-        (_TO_DO, workdir.added),
-        (_FINISHED, workdir.finished),
-        (_FAILED, workdir.failed),
-        (_REMOVED, workdir.removed),
-    )
-    return [(place, read_file(path) or b"") for place, path in places]
+    recorded = ((_FINISHED, workdir.finished), (_FAILED, workdir.failed), (_REMOVED, workdir.removed))
+    lists = [(_TO_DO, iter([read_file(path) or b""])) for path in (workdir.toprocess, workdir.added)]
+    return lists + [(place, _open_lines(path, opened)) for place, path in recorded]
+
+
+def _open_lines(path: Path, opened: ExitStack) -> Iterator[bytes]:
+    """Return what yields the whole lines that a list has now, in blocks."""
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return iter(())
+    opened.callback(os.close, fd)
+    return _lines(fd, os.fstat(fd).st_size)
+
+
+def _lines(fd: int, size: int) -> Iterator[bytes]:
+    offset, torn = 0, b""
+    while block := os.pread(fd, min(_BLOCK, size - offset), offset):
+        offset += len(block)
+        lines, newline, torn = (torn + block).rpartition(b"\n")
+        yield lines + newline
 
 
 def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:
@@ -99,8 +122,8 @@ def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:
     for task_id in held:
         if task_id < len(where):
             where[task_id] = _HELD
-    for place, data in lists:
-        for task_id in ids_in(data):
+    for place, blocks in lists:
+        for task_id in (task_id for block in blocks for task_id in ids_in(block)):
             if task_id < len(where):
                 where[task_id] = place
     return Census(
@@ -125,8 +148,8 @@ def reclaim(farm: Farm, patience: float) -> list[int]:
     """
     journals = OpenJournals(farm.workdir.farmers)
     journals.advance()
-    with farm.lock.held(patience):
-        lists = _read_lists(farm)
+    with farm.lock.held(patience), ExitStack() as opened:
+        lists = _open_lists(farm, opened)
         journals.advance()
         lost = _count(farm, lists, journals.held()).lost
         give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in lost])

@@ -29,6 +29,7 @@ Confirm = Callable[[], None]
 """Makes sure that the work lock is still held; see `WorkLock.confirm`."""
 
 _BLOCK = 64 * 1024
+_LINE_IDS = re.compile(rb"^(\d{1,18}) [^\n]*\n", re.MULTILINE)
 _LINE = re.compile(rb"(\d{1,18}) (.*)", re.DOTALL)
 _CAUSES = tuple(f"{cause} ".encode() for cause in (Cause.REMOVED, Cause.CANCELLED))
 
@@ -157,8 +158,12 @@ def put_on_stacks(workdir: Workdir, listed: int, tasks: Iterable[Task], confirm:
 
 
 def ids_in(data: bytes) -> Iterator[int]:
-    """Return the IDs of the whole lines in the content of a list."""
-    return map(int, re.findall(rb"^(\d{1,18}) [^\n]*\n", data, re.MULTILINE))
+    """Return the IDs of the whole lines in the content of a list, of which few are in memory at a time."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + _BLOCK) + 1 or data.find(b"\n", start) + 1 or len(data)
+        yield from map(int, _LINE_IDS.findall(data, start, end))
+        start = end
 
 
 class Recorded:
