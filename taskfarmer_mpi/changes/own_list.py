@@ -53,7 +53,7 @@ def plan_own_list(request: Request, make_plan: Callable[[Request], Plan], check_
         raise UserError(f"{workdir.path}: made for {stored.tasklist}, not for a list of its own: give it another --workdir")
     known = _read_known(path)
     if stored is not None and known is not None:
-        if data is not None and not (known.startswith(data) and data.count(b"\n") == stored.listed):
+        if data is not None and not (known.startswith(data) and data.count(b"\n") == stored.begun):
             raise UserError(
                 f"{workdir.path}: made for another list than that after ':::': leave that away to go on, or give another"
                 " --workdir"

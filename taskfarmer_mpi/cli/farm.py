@@ -97,6 +97,7 @@ def read_options(arguments: argparse.Namespace) -> Options:
             arguments.shared,
             arguments.command,
             arguments.values,
+            arguments.accept_changes,
         ),
         timeout=arguments.timeout or None,
         grace=arguments.grace,

@@ -89,6 +89,16 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--mpi", choices=("auto", "on", "off"), default="auto", help="auto: start MPI only under a launcher (default)"
     )
     add_shared(group)
+    _add_consents(group)
+
+
+def _add_consents(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="take over what was edited in the tasklist: new lines are new tasks, those whose lines are gone leave the list"
+        " unless they run or are done (default: refused; taskfarmer-ctl check shows what differs)",
+    )
     group.add_argument(
         "--reclaim",
         action="store_true",

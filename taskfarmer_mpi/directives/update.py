@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from taskfarmer_mpi.directives.book import Part, SettingsBook, encode_parts
@@ -74,12 +75,20 @@ class SettingsUpdate:
         """Return a flag for each task that is from the tasklist, and what these are to have by it."""
         catalog = self._farm.catalog
         is_from_list = bytearray(b"\1") * catalog.listed
+        kept: dict[bytes, deque[int]] = {}
+        appended: list[int] = []
         for line in (read_file(self._farm.workdir.tasks_added) or b"").split(b"\n")[:-1]:
             parsed = parse_added(line)
-            is_from_list.append(parsed is not None and parsed[1] is Origin.LINE)
-        ids = [task for task, flag in enumerate(is_from_list) if flag]
-        parts = cut_directives(catalog.lines.directives, 0, min(len(ids), len(catalog.lines)))
-        wanted = ((ids[i], ids[j], text) for i, j, text in parts)
+            if parsed is not None and parsed[1] is Origin.KEPT:
+                kept.setdefault(parsed[2], deque()).append(parsed[0])
+            elif parsed is not None and parsed[1] is Origin.LINE:
+                appended.append(parsed[0])
+            is_from_list.append(parsed is not None and parsed[1] in (Origin.KEPT, Origin.LINE))
+        lines = catalog.lines
+        first = [kept[lines.raw(i)].popleft() for i in range(catalog.begun)] if kept else list(range(catalog.listed))
+        ids = [*first, *appended]
+        parts = cut_directives(lines.directives, 0, min(len(ids), len(lines)))
+        wanted = sorted((ids[i], ids[i], text) for begin, end, text in parts for i in range(begin, end + 1))
         return is_from_list, list(_pick(wanted, is_from_list, value=True))
 
     def write(self) -> None:

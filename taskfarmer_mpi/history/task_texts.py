@@ -117,4 +117,6 @@ def read_some_texts(workdir: Workdir, stored: Stored | None, tasks: Collection[i
 
 def count_tasks(workdir: Workdir, stored: Stored | None) -> int:
     """Return how many tasks there are at least: those of the tasklist, and those that came later."""
-    return (stored.listed if stored is not None else 0) + (read_file(workdir.tasks_added) or b"").count(b"\n")
+    added = read_file(workdir.tasks_added) or b""
+    listed = 0 if stored is None or added.startswith(b"0 ") else stored.listed  # then changes of the tasklist were accepted
+    return listed + added.count(b"\n")

@@ -123,7 +123,7 @@ class Start:
         self._open_farm(plan)
         if options.request.directory is not None:
             change_directory(self.farm.workdir, self.lock, plan.directory, options.lock_patience)
-        self.farm = prepare(self.farm, plan.to_store, options.lock_patience)
+        self.farm = prepare(self.farm, plan.to_store, options.lock_patience, accepts=options.request.accepts_changes)
         lift_halt(self.farm, options.request.rules, options.lock_patience)
         self._plan = plan = self._agree(plan, here)
         if callable(make_place := getattr(self.farm.handler, "prepare_workdir", None)):  # now that all is checked
@@ -142,7 +142,8 @@ class Start:
     def _agree(self, plan: Plan, here: str) -> Plan:
         """Take from the work directory what another farmer may have been quicker to store; go to where its tasks run."""
         stored = read_config(self.farm.workdir) or plan.to_store
-        plan = replace(plan, listed=self.farm.catalog.listed, digest=stored.digest, directory=stored.directory)
+        listed, accepted = self.farm.catalog.listed, stored.accepted
+        plan = replace(plan, listed=listed, accepted=accepted, digest=stored.digest, directory=stored.directory)
         enter_directory(plan)
         if not os.path.samefile(plan.directory, here) and self.options.request.directory is None:
             log.warning("tasks run in %s, where the farm was begun, and not here: --chdir DIR changes that", plan.directory)
@@ -162,7 +163,7 @@ class Start:
         except UserError as error:
             self._absence = str(error)
         self._open_farm(plan)
-        if not self.farm.catalog.lines.begins_with(self.farm.catalog.listed, plan.digest):
+        if not self.farm.catalog.lines.begins_with(self.farm.catalog.begun, plan.digest):
             raise UserError(f"{plan.tasklist}: not as rank 0 has read it; leave it as it is while a job begins")
         self._take_life()
         return self.lock
@@ -192,7 +193,7 @@ class Start:
         holder = f"{node_name()} pid {os.getpid()} ({self._name})"
         self.lock = WorkLock(workdir, paths, holder)
         self.lock.is_hurried = self._is_hurried
-        self.farm = Farm.of(workdir, self.lock, handler, plan.listed, rules)
+        self.farm = Farm.of(workdir, self.lock, handler, plan.listed, rules, plan.accepted)
 
     def _read_tasklist(self) -> Handler:
         return read_tasklist(self._plan)

@@ -63,7 +63,7 @@ def add_tasks(
 def add_appended(farm: Farm, lines: Lines) -> range:
     """Add the tasks that a tasklist has now and had not before, `BATCH` at most; the lock is held. Return their IDs."""
     farm.catalog.advance()
-    known = farm.catalog.listed + len(farm.catalog.appended)
+    known = farm.catalog.begun + len(farm.catalog.appended)
     texts = [lines.raw(number) for number in range(known, min(len(lines), known + BATCH))]
     added = add_tasks(farm, texts, Origin.LINE, lines.directives, known)
     if added:
@@ -206,7 +206,7 @@ class TasklistWatch:
             return False
         lines = self._reread()
         catalog = self._farm.catalog
-        first = catalog.listed
+        first = catalog.begun
         is_same = lines.begins_with(first, self._digest)
         with self._farm.lock.held(LOCK_PATIENCE):
             catalog.advance()

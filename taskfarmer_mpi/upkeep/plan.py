@@ -44,6 +44,8 @@ class Request(Value):
     """What the lines of the tasklist fill."""
     values: tuple[str, ...] | None = None
     """The lines themselves, instead of a tasklist."""
+    accepts_changes: bool = False
+    """Whether what was edited in the tasklist is taken over."""
 
     @property
     def has_own_list(self) -> bool:
@@ -67,13 +69,15 @@ class Plan(Value):
     listed: int | None = None
     """How many tasks plain farmers may know; None before the work directory was looked at."""
     digest: str = ""
-    """SHA-256 of the texts of those tasks."""
+    """SHA-256 of the texts of those tasks, or of the lines that were accepted."""
     rules: dict[str, str] = {}
     """What is done about tasks that last too long or fail, by option; `read_rules` says what they mean."""
     lease: float | None = None
     """After how long without an answer the file system gives locks away [s]; 0: never; None: as each node finds it."""
     cpu_share: int = 100
     """For which part of its CPUs a farmer has slots, where it has one per CPU [%]."""
+    accepted: int | None = None
+    """How many lines the tasklist had when changes of it were accepted last; None if none ever were."""
 
     @property
     def to_store(self) -> Stored:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.upkeep.added_tasks import ForgottenTasks, add_all_appended
 from taskfarmer_mpi.upkeep.lock_choice import living_farmers
+from taskfarmer_mpi.upkeep.reopening import hands
 from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_config, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file, temporary_file, write_all
@@ -25,7 +27,10 @@ from taskfarmer_mpi.workdir.locks import WorkLock
 
 log = Log(__name__)
 
-_REMEDY = "put it back as it was, or begin anew with another --workdir"
+_REMEDY = (
+    "put it back as it was, take it over with --accept-changes (taskfarmer-ctl check shows what differs), or begin anew with"
+    " another --workdir"
+)
 
 
 def change_directory(workdir: Workdir, lock: WorkLock, directory: str, patience: float) -> None:
@@ -49,7 +54,7 @@ def change_directory(workdir: Workdir, lock: WorkLock, directory: str, patience:
         replace_file(workdir.config, encode_config(replace(stored, directory=directory)), lock.confirm)
 
 
-def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
+def prepare(farm: Farm, wanted: Stored, patience: float, *, accepts: bool = False) -> Farm:
     """Check the work directory and bring it to where a farmer can take tasks.
 
     Parameters
@@ -60,6 +65,8 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         The configuration of this run, to be stored if there is none.
     patience
         How long to wait for the lock [s].
+    accepts
+        Whether what was edited in the tasklist is taken over.
 
     Returns
     -------
@@ -70,12 +77,21 @@ def prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     UserError
         If the tasklist does not match the work directory, or a list is damaged; nothing was changed.
     """
+    if accepts:
+        from taskfarmer_mpi.changes.edited_list import accept_changes
+
+        accept_changes(farm, partial(hands, farm.workdir, farm.lock), patience)
+    return _prepare(farm, wanted, patience)
+
+
+def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     order: list[tuple[int, float]] = []
     while True:
         with farm.lock.held(patience):
             lists = _Lists.read(farm.workdir)
         stored = None if lists.config is None else parse_config(lists.config, farm.workdir.config)
-        farm = Farm.of(farm.workdir, farm.lock, farm.handler, None if stored is None else stored.listed, farm.rules)
+        listed, accepted = (None, None) if stored is None else (stored.listed, stored.accepted)
+        farm = Farm.of(farm.workdir, farm.lock, farm.handler, listed, farm.rules, accepted)
         checked = _check(farm, stored, lists)
         config = stored or replace(wanted, listed=farm.catalog.listed, digest=farm.catalog.lines.digest(farm.catalog.listed))
         forgotten = ForgottenTasks(farm, checked.seen)
@@ -144,7 +160,7 @@ class _Checked(Value):
 def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
     """Check all lists against the tasklist."""
     workdir = farm.workdir
-    is_same = stored is not None and farm.catalog.lines.begins_with(stored.listed, stored.digest)
+    is_same = stored is not None and farm.catalog.lines.begins_with(stored.begun, stored.digest)
     if stored is not None:
         farm.catalog.advance()
     changes: list[str] = []
@@ -161,6 +177,10 @@ def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
             seen[task_id] = 1
     if changes or (stored is not None and not is_same):
         raise UserError(_describe(farm, changes))
+    if stored is not None and stored.listed and not farm.catalog.listed:
+        raise UserError(
+            f"{farm.workdir.path}: a change of its tasklist was not taken over to the end: --accept-changes does it"
+        )
     _check_appended(farm)
     return _Checked(recorded, seen, has_done_tasks)
 
@@ -168,13 +188,13 @@ def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
 def _check_appended(farm: Farm) -> None:
     """Check the lines that were appended to the tasklist before against what it has there now."""
     catalog = farm.catalog
-    for number, text in enumerate(catalog.appended, catalog.listed):
+    for number, text in enumerate(catalog.appended, catalog.begun):
         now = catalog.lines.raw(number) if number < len(catalog.lines) else None
         if now != text:
             what = "is gone" if now is None else f"is {_shorten(now)} now"
             raise UserError(
                 f"{farm.handler.path}: the appended line {_shorten(text)} {what}: the tasklist no longer matches"
-                f" {farm.workdir.path}; only lines appended at the end are allowed"
+                f" {farm.workdir.path}; only lines appended at the end are allowed: {_REMEDY}"
             )
 
 
@@ -183,7 +203,7 @@ def _describe(farm: Farm, changes: list[str]) -> str:
     if not changes:
         header = "header or its " if farm.catalog.lines.header else ""
         return (
-            f"{farm.handler.path}: its {header}first {farm.catalog.listed} tasks are not those for which"
+            f"{farm.handler.path}: its {header}first {farm.catalog.begun} tasks are not those for which"
             f" {farm.workdir.path} was made; only lines appended at the end are allowed: {_REMEDY}"
         )
     more = f"; {len(changes) - 1} more tasks differ: " + ", ".join(changes[1:4]) if len(changes) > 1 else ""
@@ -210,6 +230,7 @@ def _examine(farm: Farm, path: Path, data: bytes | None, changes: list[str] | No
         if task_id >= count:
             raise UserError(
                 f"{path}:{number}: task {task_id} is not in {farm.handler.path}, which has {count} tasks, from 0 on"
+                f"{'' if changes is None else f': {_REMEDY}'}"
             )
         if changes is None and is_stack and not catalog.has(task_id, text):
             raise UserError(

@@ -75,11 +75,9 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str], *, is_entering: bo
         with suppress(OSError):
             os.chdir(stored.directory)
     handler = make_handler(stored.handler, stored.tasklist, str(workdir.path))
-    if not handler.tasks.begins_with(stored.listed, stored.digest):
-        raise UserError(
-            f"{stored.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made"
-        )
-    return Farm.of(workdir, lock, handler, stored.listed)
+    if not handler.tasks.begins_with(stored.begun, stored.digest):
+        raise UserError(f"{stored.tasklist}: its first {stored.begun} tasks are not those for which {workdir.path} was made")
+    return Farm.of(workdir, lock, handler, stored.listed, accepted=stored.accepted)
 
 
 @contextmanager

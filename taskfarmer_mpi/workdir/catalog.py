@@ -5,6 +5,9 @@ What came later is in a file of its own, `tasks.added`, one task a line::
     200 line python fit.py 7      a line that was appended to the tasklist
     201 added python fit.py 8     a task that a user added to the work directory
 
+Once the tasklist was edited and the user accepted that, it has all tasks, from ID 0 on: `kept` is a line that the tasklist
+had then, `gone` a task whose line was there no more.
+
 Their IDs go on where the tasklist ended when the work directory was made. PyTaskFarmer empties `toprocess` if it finds an ID
 there that its tasklist does not have, so these tasks have their own stack, too, and it never sees them.
 """
@@ -20,7 +23,7 @@ from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.workdir.files import read_file
 
-_LINE = re.compile(rb"(\d{1,18}) (line|added) ([^\n]+)")
+_LINE = re.compile(rb"(\d{1,18}) (line|added|kept|gone) ([^\n]+)")
 
 
 class Origin(Enum):
@@ -28,11 +31,22 @@ class Origin(Enum):
 
     LINE = "line"
     USER = "added"
+    KEPT = "kept"
+    GONE = "gone"
+
+
+Added = tuple[Origin, bytes]
+"""Where a task is from, and its text."""
 
 
 def encode_added(first_id: int, texts: Iterable[bytes], origin: Origin) -> bytes:
     """Encode lines of `tasks.added`, with IDs from `first_id` on."""
-    return b"".join(b"%d %s %s\n" % (first_id + i, origin.value.encode(), text) for i, text in enumerate(texts))
+    return b"".join(encode_one(first_id + i, origin, text) for i, text in enumerate(texts))
+
+
+def encode_one(task: int, origin: Origin, text: bytes) -> bytes:
+    """Encode one line of `tasks.added`."""
+    return b"%d %s %s\n" % (task, origin.value.encode(), text)
 
 
 def parse_added(line: bytes) -> tuple[int, Origin, bytes] | None:
@@ -44,7 +58,7 @@ def parse_added(line: bytes) -> tuple[int, Origin, bytes] | None:
 class Catalog(Lines):
     """The texts of all tasks; it grows with its file, and what it has never changes."""
 
-    def __init__(self, lines: Lines, listed: int, path: Path) -> None:
+    def __init__(self, lines: Lines, listed: int, path: Path, accepted: int | None = None) -> None:
         """Begin with the tasks of the tasklist.
 
         Parameters
@@ -55,9 +69,13 @@ class Catalog(Lines):
             How many it had when the work directory was made: those that plain farmers may know.
         path
             The file of the others; it need not exist.
+        accepted
+            How many lines the tasklist had when changes were accepted last; None if none ever were.
         """
         self.lines = lines
         self.listed = listed
+        self.begun = listed if accepted is None else accepted
+        """Lines of the tasklist from this one on were appended."""
         self._path = path
         self._offset = 0
         self._added: list[bytes] = []
@@ -83,6 +101,10 @@ class Catalog(Lines):
             return False
         return (task_id < self.listed and self.lines.is_computed) or self.raw(task_id) == text
 
+    def _is_whole(self) -> bool:
+        """Whether the file has all tasks by now."""
+        return (read_file(self._path, 0, 2) or b"") == b"0 "
+
     def advance(self) -> None:
         """Take in what was added to the file since the last call; the lock of the work directory is held.
 
@@ -95,6 +117,11 @@ class Catalog(Lines):
             data = read_file(self._path, self._offset)
         except OSError as error:
             raise farm_error(f"{self._path}: cannot read", error) from error
+        if data and self.listed and self._is_whole():
+            self.listed = self._offset = 0
+            self._added, self.appended = [], []
+            self.advance()
+            return
         for line in (data or b"").split(b"\n")[:-1]:  # a torn last line is cut off by who writes next
             parsed = parse_added(line)
             if parsed is None or parsed[0] != len(self):

@@ -28,15 +28,22 @@ class Stored(Value):
     slots: int | None = 8
     """Slots per farmer; None for one per CPU."""
     listed: int = 0
-    """How many tasks the tasklist had: those that plain farmers know of."""
+    """How many tasks the tasklist had: those that plain farmers know of; 0 once changes of it were accepted."""
     digest: str = ""
-    """SHA-256 of the texts of those tasks."""
+    """SHA-256 of its first `begun` texts."""
     rules: dict[str, str] = {}
     """What is done about tasks that last too long, fail or take their farmers along, by option."""
     lease: float | None = None
     """After how long without an answer the file system gives locks away [s]; 0: never; None: as each node finds it."""
     cpu_share: int = 100
     """For which part of its CPUs a farmer has slots, where it has one per CPU [%]."""
+    accepted: int | None = None
+    """How many lines the tasklist had when changes of it were accepted last; None if none ever were."""
+
+    @property
+    def begun(self) -> int:
+        """How many lines the tasklist had to begin with: those that came later were appended."""
+        return self.listed if self.accepted is None else self.accepted
 
 
 def encode_config(stored: Stored) -> bytes:
@@ -50,6 +57,8 @@ def encode_config(stored: Stored) -> bytes:
     if stored.lease is not None:
         config["farm"]["lease"] = f"{stored.lease:g}"
     config["tasklist"] = {"path": _encode_path(stored.tasklist), "tasks": str(stored.listed), "sha256": stored.digest}
+    if stored.accepted is not None:
+        config["tasklist"]["accepted"] = str(stored.accepted)
     if stored.rules:
         config["rules"] = stored.rules
     for what, definition in (("handler", stored.handler), ("runner", stored.runner)):
@@ -84,6 +93,7 @@ def parse_config(data: bytes, path: Path) -> Stored:
             digest=tasklist["sha256"],
             rules=dict(config["rules"]) if config.has_section("rules") else {},
             lease=float(farm["lease"]) if "lease" in farm else None,
+            accepted=int(tasklist["accepted"]) if "accepted" in tasklist else None,
             cpu_share=int(farm["slots"][:-1]) if farm["slots"].endswith("%") else 100,
         )
     except (configparser.Error, KeyError, ValueError, RecursionError) as error:

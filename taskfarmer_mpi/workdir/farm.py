@@ -24,7 +24,13 @@ class Farm(Value):
 
     @classmethod
     def of(
-        cls, workdir: Workdir, lock: WorkLock, handler: Handler, listed: int | None = None, rules: Rules | None = None
+        cls,
+        workdir: Workdir,
+        lock: WorkLock,
+        handler: Handler,
+        listed: int | None = None,
+        rules: Rules | None = None,
+        accepted: int | None = None,
     ) -> Farm:
         """Put a farm together.
 
@@ -38,8 +44,10 @@ class Farm(Value):
             How many tasks of the tasklist plain farmers may know; None for all.
         rules
             What is done about tasks that last too long or fail; None for nothing.
+        accepted
+            How many lines the tasklist had when changes of it were accepted last; None if none ever were.
         """
         lines = handler.tasks.lines if isinstance(handler.tasks, Catalog) else handler.tasks
-        catalog = Catalog(lines, len(lines) if listed is None else listed, workdir.tasks_added)
+        catalog = Catalog(lines, len(lines) if listed is None else listed, workdir.tasks_added, accepted)
         handler.tasks = catalog
         return cls(workdir, lock, handler, catalog, rules or Rules())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 
-from campaign.calls import from_journal_to_task, in_workdir, killing, under_lock
+from campaign.calls import Call, from_journal_to_task, in_workdir, killing, under_lock
 from campaign.every_call import DEAD, DEADLINE, Operation
 from campaign.local import Launch, LocalFarm
 
@@ -89,6 +89,29 @@ def _repair(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
     return farm.command("repair", "--apply", prefix=prefix)
 
 
+def _edit(farm: LocalFarm) -> None:
+    """Have a farmer die with tasks in its hands, and edit the list: a new line, one that is gone, some that moved."""
+    _die("write", 1, "finished")(farm)
+    farm.notes.unwanted(5)
+    lines = farm.tasklist.read_text().splitlines()
+    farm.site.tasklist([*lines[2:5], farm.notes.task(6, 0.0), *lines[:2]])
+
+
+def _accept(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
+    return farm.farmer("-n", "1", "--accept-changes", prefix=prefix)
+
+
+def _accept_again(farm: LocalFarm) -> None:
+    _accept(farm, ()).process.succeed(DEADLINE, code=1)
+
+
+def _taking_over(calls: list[Call]) -> list[Call]:
+    """Return the calls from the first draft of `tasks.added` to the first start of a program after that."""
+    begin = next(index for index, call in enumerate(calls) if call.file.startswith(".tasks.added"))
+    starts = [index for index, call in enumerate(calls) if index > begin and call.name == "clone3"]
+    return calls[begin : starts[0] if starts else len(calls)]
+
+
 OPERATIONS = [
     Operation("visit", SECONDS, _nothing, _farmer, under_lock),
     Operation("stop", SECONDS, _nothing, _farmer_that_is_stopped, under_lock),
@@ -99,4 +122,5 @@ OPERATIONS = [
     Operation("retry", SECONDS, _ask_for_failed, _retry, in_workdir),
     Operation("remove", SECONDS, _die("ftruncate", 2, "toprocess"), _remove, in_workdir),
     Operation("repair", SECONDS, _damage, _repair, in_workdir, lambda farm: _repair(farm, ()).process.succeed(DEADLINE)),
+    Operation("accept-changes", SECONDS, _edit, _accept, _taking_over, _accept_again),
 ]

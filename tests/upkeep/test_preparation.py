@@ -167,5 +167,5 @@ def test_a_list_whose_texts_were_edited_is_refused_at_the_start(tmp_path: Path, 
 def test_a_changed_tasklist_is_refused_with_the_remedy(tmp_path: Path) -> None:
     farm = make_farm(tmp_path, COMMANDS)
     assert farm.workdir.toprocess.exists()
-    with pytest.raises(UserError, match="put it back as it was, or begin anew with another --workdir"):
+    with pytest.raises(UserError, match="put it back as it was, take it over with --accept-changes"):
         again(tmp_path, ["a", "x", "c", "d"])

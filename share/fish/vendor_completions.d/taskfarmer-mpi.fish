@@ -66,6 +66,7 @@ complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -s n -s j -l proc -x -
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l chdir -xka "(__fish_complete_directories)" -d 'where tasks run (default: where the farm was begun); it is kept'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l mpi -xka "auto on off" -d 'auto: start MPI only under a launcher (default)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l shared -d 'work in a directory of another user, or where everybody can write: they can have commands run as you'
+complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l accept-changes -d 'take over what was edited in the tasklist: new lines are new tasks, those whose lines are gone leave the list unless they run or are done (default: refused; taskfarmer-ctl check shows what differs)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l reclaim -d 'put tasks that are in nobody'"'"'s hands back on the list; only if no plain PyTaskFarmer is at work on them'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l timeout -x -d 'stop the whole job, not a task, after this time; 0: never. A task'"'"'s: --task-timeout (default: never)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l grace -x -d 'stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)'

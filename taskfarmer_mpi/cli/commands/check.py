@@ -125,10 +125,15 @@ def _place_for(plan: Plan) -> Iterator[str]:
 
 def _check_digest(plan: Plan, handler: Handler, workdir: Workdir) -> None:
     stored = read_config(workdir)
-    if stored is not None and not handler.tasks.begins_with(stored.listed, stored.digest):
+    if stored is not None and not handler.tasks.begins_with(stored.begun, stored.digest):
+        from taskfarmer_mpi.changes.edited_list import compare_list
+
+        edit = compare_list(workdir, stored, handler)
+        for line in edit.show():
+            show(line)
         raise UserError(
-            f"{plan.tasklist}: its first {stored.listed} tasks are not those for which {workdir.path} was made;"
-            " only lines appended at the end are allowed"
+            f"{plan.tasklist}: not as {workdir.path} knows it: {edit.describe()}: put it back as it was, or take that over:"
+            " taskfarmer-mpi --accept-changes"
         )
 
 
