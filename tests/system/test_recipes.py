@@ -146,7 +146,7 @@ RECIPES = [recipe for page in PAGES for recipe in _recipes(page)]
 def test_recipes_are_found_and_few_are_left_out() -> None:
     assert len(RECIPES) >= 18
     left_out = [reason for page in PAGES for _, _, reason in _blocks(page) if reason not in (None, FORMS)]
-    assert len(left_out) <= 3
+    assert len(left_out) <= 4
     for page in PAGES:
         for first, lines, reason in _blocks(page):
             for place, part in _parts(lines):
