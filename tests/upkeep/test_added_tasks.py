@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import Clock, Hand, ids_in, make_farm
@@ -47,9 +48,9 @@ def test_many_lines_are_added_in_parts_so_that_others_get_the_lock(tmp_path: Pat
     farm = make_farm(tmp_path, COMMANDS)
     parts: list[int] = []
 
-    def add(farm: Farm, texts: list[bytes], origin: Origin) -> range:
+    def add(farm: Farm, texts: list[bytes], origin: Origin, *more: Any) -> range:
         parts.append(len(texts))
-        return add_tasks(farm, texts, origin)
+        return add_tasks(farm, texts, origin, *more)
 
     monkeypatch.setattr("taskfarmer_mpi.upkeep.added_tasks.BATCH", 2)
     monkeypatch.setattr("taskfarmer_mpi.upkeep.added_tasks.add_tasks", add)

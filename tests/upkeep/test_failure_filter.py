@@ -119,7 +119,11 @@ def test_one_command_starts_over_with_tasks_that_finished_and_failed(site: Site)
     site.farm(tasklist).succeed(30, code=1)
     site.start(*CTL, "retry", workdir, "--cause", "time-limit").succeed(30)
     assert ids_in(workdir / "toprocess") == []
+    (workdir / "removed").write_text("1 removed exit 3\n")
+    (workdir / "failed").write_text("")
     site.start(*CTL, "retry", workdir, "--all").succeed(30)
-    assert ids_in(workdir / "toprocess") == [1, 0]
+    assert ids_in(workdir / "toprocess") == [0]
+    site.start(*CTL, "retry", workdir, "1").succeed(30)
+    assert sorted(ids_in(workdir / "toprocess")) == [0, 1]
     site.farm(tasklist).succeed(30, code=1)
     assert len(list((workdir / "logs").iterdir())) == 4

@@ -141,7 +141,7 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using add' -l shared -d 'wo
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using add; and test $_shtab_taskfarmer_ctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the work directory: <tasklist>_workdir unless it was given; a tasklist stands for that'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using; and test $_shtab_taskfarmer_ctl_npos -eq 0' -a retry -d 'Put failed tasks, or tasks of given IDs that have ended, back on the list.'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -s h -l help -d 'show this help message and exit'
-complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l all -d 'all tasks that have ended, also those that finished: start over'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l all -d 'all tasks that have ended, also those that finished, but none that was removed: start over'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l host -x -d 'ran on this node; may be given several times'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l exit -x -d 'ended with this exit code or signal, like 1 or SIGKILL; may be given several times'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l cause -x -d 'ended for this cause: exit-code, signal, time-limit, out-of-memory, could-not-be-started, cancelled, crash-limit; may be given several times'

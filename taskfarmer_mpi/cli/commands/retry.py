@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "ids", type=task_ids, nargs="*", metavar="ID", help="tasks, also as ranges like 10-19 (default: all that failed)"
     )
-    parser.add_argument("--all", action="store_true", help="all tasks that have ended, also those that finished: start over")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="all tasks that have ended, also those that finished, but none that was removed: start over",
+    )
     about = parser.add_argument_group("which of the failed tasks")
     about.add_argument(
         "--host", action="append", default=[], metavar="NODE", help="ran on this node; may be given several times"
@@ -105,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
             _check_hosts(workdir, chosen.hosts)
             ids = set(chosen.select(workdir, failed if ids is None else failed & ids))
         if arguments.all:
-            ids = set(range(count_tasks(workdir, stored)))
+            ids = set(range(count_tasks(workdir, stored))).difference(ids_in(read_file(workdir.removed) or b""))
         with hands(workdir, lock) as journal:
             result = retry_tasks(workdir, lock, journal, stored.listed, ids, LOCK_PATIENCE)
     except OSError as error:
