@@ -5,6 +5,7 @@ A line counts from its first ID on, whatever lines before it said of that: an ad
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from taskfarmer_mpi.workdir.growing_file import GrowingFile
 Part = tuple[int, int, str]
 """First and last task, and what they have, in the form of `policies.settings.change_settings`."""
 
+_LINE = re.compile(rb"(\d{1,18}) (\d{1,18}) ([^\n]*)")
 _NOTHING = Settings()
 
 
@@ -26,10 +28,8 @@ def encode_parts(parts: Iterable[Part]) -> bytes:
 
 def parse_part(line: bytes) -> Part | None:
     """Decode a line, given without its newline; None if it has another form."""
-    words = line.decode("utf-8", "replace").split(" ", 2)
-    if len(words) != 3 or not (words[0].isdecimal() and words[1].isdecimal()):
-        return None
-    return int(words[0]), int(words[1]), words[2]
+    match = _LINE.fullmatch(line)
+    return (int(match[1]), int(match[2]), match[3].decode("utf-8", "replace")) if match else None
 
 
 def read_book(workdir: Workdir) -> SettingsBook:

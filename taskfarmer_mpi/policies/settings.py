@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import OptionError
@@ -76,12 +77,13 @@ def change_settings(before: str, words: Iterable[str]) -> str:
 
 
 def read_settings(text: str) -> Settings:
-    """Return what a text of `change_settings` means."""
+    """Return what a text of `change_settings` means; words that mean nothing here, as of a newer version, do not count."""
     values = {}
     for word in text.split():
         name, _, value = word.partition("=")
-        if name in _READERS:  # else a newer version wrote it
-            values[name] = _READERS[name](name, value)
+        if name in _READERS:
+            with suppress(OptionError):
+                values[name] = _READERS[name](name, value)
     if values.get("timeout") == 0:
         values["timeout"] = math.inf
     return Settings(**values)

@@ -65,7 +65,7 @@ def fail_crashers(
                 end = {"id": task, "slot": slot, "begin": begin, "end": begin, "rc": _KILLED, "cpu": 0.0, "rss": 0}
                 append_record(path, "end", **end, cause=Cause.CRASHES)
                 failed.add(task)
-            elif farm.rules.counts_attempts:
+            elif farm.rules.counts_attempts or farm.workdir.settings.exists():
                 from taskfarmer_mpi.logs.earlier import keep_log
 
                 keep_log(farm.workdir, task)

@@ -37,6 +37,7 @@ def test_lines_are_encoded_and_parsed() -> None:
     lines = encode_parts(parts).split(b"\n")[:-1]
     assert [parse_part(line) for line in lines] == parts
     assert parse_part(b"1 x name=a") is None
+    assert parse_part(b"1" * 5000 + b" 2 name=a") is None
 
 
 def test_a_line_counts_from_its_first_task_on(tmp_path: Path) -> None:

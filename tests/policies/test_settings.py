@@ -21,7 +21,7 @@ def test_a_line_changes_what_it_names_and_one_without_words_resets_all() -> None
 
 
 def test_a_word_of_a_newer_version_is_left_alone() -> None:
-    assert read_settings("colour=red retries=0") == Settings(retries=0)
+    assert read_settings("colour=red retries=0 timeout=soon") == Settings(retries=0)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from properties import profiles
 from taskfarmer_mpi.common.wording import last_lines, make_printable
+from taskfarmer_mpi.directives.book import SettingsBook
 from taskfarmer_mpi.errors import FarmError, UserError
 from taskfarmer_mpi.history.failed_runs import group_failures, read_failed_runs
 from taskfarmer_mpi.history.last_runs import read_last_runs
@@ -219,8 +220,16 @@ def _all(handler: Handler) -> list[str]:
     return [handler[index] for index in range(min(len(handler.tasks), 100))]
 
 
+def _settings_of(path: Path) -> object:
+    book = SettingsBook(path)
+    book.advance()
+    return [book.of(task) for task in range(5)]
+
+
 _ON_FILES: dict[str, tuple[Callable[[Path], object], bytes]] = {
     "lines": (lambda path: list(read_task_lines(path)), b"# no\ntrue\n"),
+    "directives": (lambda path: read_task_lines(path).directives, b"#TF retries=2 name=a\n#TF\ntrue\n"),
+    "settings": (_settings_of, b"0 3 timeout=5 limit=a\n2 2 retries=1\n"),
     "oddities": (lambda path: describe_oddities(path, read_task_lines(path)), b"echo 'a\n"),
     "list": (lambda path: _all(ListTaskList(path, path.parent)), b"true\n"),
     "table": (lambda path: _all(TableTaskList(path, path.parent, command="sim {a}")), b"a,b\n1,2\n"),
