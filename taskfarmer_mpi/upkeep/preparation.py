@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.upkeep.added_tasks import ForgottenTasks, add_all_appended
 from taskfarmer_mpi.upkeep.lock_choice import living_farmers
-from taskfarmer_mpi.upkeep.reopening import hands
 from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_config, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file, replace_file, temporary_file, write_all
@@ -78,7 +76,10 @@ def prepare(farm: Farm, wanted: Stored, patience: float, *, accepts: bool = Fals
         If the tasklist does not match the work directory, or a list is damaged; nothing was changed.
     """
     if accepts:
+        from functools import partial
+
         from taskfarmer_mpi.changes.edited_list import accept_changes
+        from taskfarmer_mpi.upkeep.reopening import hands
 
         accept_changes(farm, partial(hands, farm.workdir, farm.lock), patience)
     return _prepare(farm, wanted, patience)
