@@ -47,13 +47,15 @@ def test_tasks_that_last_too_long_are_ended_with_all_of_their_processes(site: Si
 
 
 def test_the_limits_are_kept_for_the_next_run_and_checked_before_anything_starts(site: Site) -> None:
-    tasks = site.tasklist(["sleep 30"])
+    tasks = site.tasklist([f"touch {site.path}/up; sleep 30"])
     workdir = Path(f"{tasks}_workdir")
     refused = site.farm("--task-grace", "1", tasks)
     refused.succeed(20, code=2)
     assert "--task-grace says nothing without --task-timeout" in refused.stderr
     assert not workdir.exists()
-    farm = site.farm("--task-timeout", "1", "--timeout", "0.3", "--progress", "none", tasks)
+    farm = site.farm("--task-timeout", "3", "--progress", "none", tasks)
+    wait_for((site.path / "up").exists, deadline=30, what="the task runs")
+    farm.kill(signal.SIGTERM)
     farm.succeed(30, code=75)
     site.farm("--progress", "none", "--workdir", workdir).succeed(30, code=1)
     assert [run.cause for run in runs_of(workdir)[0]] == [Cause.STOPPED, Cause.TIME_LIMIT]
