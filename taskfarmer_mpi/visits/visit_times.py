@@ -15,8 +15,6 @@ from taskfarmer_mpi.workdir.locks import REPORT, WorkLock
 
 log = Log(__name__)
 
-BLOCKED_LOOK = 1.0
-"""How often a farmer looks for tasks whose number at a time is limited, if it has free slots and may take none [s]."""
 _PAUSES = (0.001, 0.05)
 """Shortest and longest pause between two attempts at the lock [s]; it doubles."""
 
@@ -43,7 +41,7 @@ class VisitTimes:
         self._pace = pace
         self._clock = clock
         self._next = self._last = self._last_start = clock()
-        self._is_blocked = False
+        self._blocked = 0.0
 
     def bring_forward(self) -> None:
         """Let a visit that has a reason be due at once."""
@@ -57,7 +55,7 @@ class VisitTimes:
         """Know that a task was started now."""
         self._last_start = self._clock()
 
-    def see_visit(self, begin: float, *, has_taken: bool, is_blocked: bool = False) -> None:
+    def see_visit(self, begin: float, *, has_taken: bool, blocked: float = 0.0) -> None:
         """Know that a visit ended now which began at some time, the wait for the lock included.
 
         Parameters
@@ -66,10 +64,10 @@ class VisitTimes:
             When that was [s].
         has_taken
             Whether it brought tasks.
-        is_blocked
-            Whether those that are on the list may not be taken as long as others run.
+        blocked
+            If those on the list may not be taken as long as others run: the time until the next look [s]; else 0.
         """
-        self._last, self._is_blocked = self._clock(), is_blocked
+        self._last, self._blocked = self._clock(), blocked
         if has_taken:
             self._last_start = self._last
         self._pace.see_visit(self._last - begin)
@@ -96,11 +94,11 @@ class VisitTimes:
         if now.is_watching:
             moment = min(moment, self._last + self._pace.relook)
         if now.free > len(tasks.queue) and now.takes_tasks:
-            if not now.is_dry and (not self._is_blocked or tasks.outcomes):
+            if not now.is_dry and (not self._blocked or tasks.outcomes):
                 return self._next
-            if self._is_blocked:
-                moment = min(moment, self._last + max(BLOCKED_LOOK, self._pace.interval))
-            if now.busy:
+            if self._blocked:
+                moment = min(moment, self._last + self._blocked)
+            elif now.busy:
                 moment = min(moment, self._last + self._pace.relook)
         return max(moment, self._next)
 

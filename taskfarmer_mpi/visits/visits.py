@@ -28,6 +28,10 @@ log = Log(__name__)
 
 PAUSED_LOOK = 1.0
 """How often farmers that are paused look whether they may go on [s], all together no oftener than 50 times a second."""
+BLOCKED_LOOK = 1.0
+"""How often a farmer looks for tasks whose number at a time is limited, if it has free slots and may take none [s]."""
+BLOCKED_SHARE = 0.2
+"""For what part of the time the lock may be held for such looks, if all farmers make them."""
 NOTED_WAIT = 0.1
 """How long a farmer must have waited for the lock [s] for a visit that brought nothing to be noted."""
 
@@ -96,11 +100,16 @@ class Visits:
         if self._logs is not None:  # the lock is free again
             self._logs.settle(tasks.outcomes)
         self._note(visit, begin, waited)
-        self.times.see_visit(now - waited, has_taken=bool(visit.taken), is_blocked=bool(visit.waiting))
+        blocked = self._blocked_pause(self._clock() - now) if visit.waiting else 0.0
+        self.times.see_visit(now - waited, has_taken=bool(visit.taken), blocked=blocked)
         self._say_waiting(visit)
         if self._pause:
             self.times.postpone(max(PAUSED_LOOK, self._neighbours.count() / 50))
         return visit
+
+    def _blocked_pause(self, cost: float) -> float:
+        """Return when to look again for tasks that may not be taken now, after a look that held the lock for a time [s]."""
+        return max(BLOCKED_LOOK, cost * self._neighbours.count() / BLOCKED_SHARE)
 
     def _say_waiting(self, visit: Visit) -> None:
         """Note that tasks on the list may not be taken now, and that some were taken again."""

@@ -61,6 +61,19 @@ def test_the_next_visit_comes_when_it_has_a_reason(
     assert times.due(tasks, now) == pytest.approx(clock.now + after)
 
 
+def test_tasks_that_may_not_be_taken_are_looked_at_now_and_then_or_when_a_run_has_ended() -> None:
+    clock = Clock()
+    times, tasks = VisitTimes(Pace(2), clock), TasksInHand()
+    times.see_visit(clock(), has_taken=False, blocked=7.0)
+    assert times.due(tasks, situation(free=1, busy=1)) == clock() + 7.0
+    assert times.due(tasks, situation(free=0, busy=2)) == math.inf
+    tasks.outcomes.append(ended())
+    assert times.due(tasks, situation(free=1, busy=1)) < clock() + 1.0
+    tasks.outcomes.clear()
+    times.see_visit(clock(), has_taken=True)
+    assert times.due(tasks, situation(free=1, busy=1)) < clock() + 1.0
+
+
 def test_a_visit_that_was_brought_forward_is_due_at_once() -> None:
     clock = Clock()
     times = VisitTimes(Pace(2), clock)
