@@ -67,6 +67,8 @@ def _draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
         yield paint(make_printable(f"  {status.paused}: no tasks are taken until: taskfarmer-ctl resume"), "warning")
     bar = max(10, min(_BAR, width - _BESIDE_BAR))
     yield f"  {_draw_bar(tasks, paint, bar)} {_say_rest(status)}"
+    if status.is_abandoned:
+        yield paint("  no farmer is at work: the same command goes on", "warning")
     if status.nobody:
         more = tasks.nobody - len(status.nobody)
         named = ", ".join(map(str, status.nobody)) + (f" and {more:,} more" if more else "")

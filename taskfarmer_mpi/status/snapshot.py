@@ -103,3 +103,9 @@ class Status(Value):
     def is_done(self) -> bool:
         """Whether nothing is left that a farmer would run."""
         return not (self.tasks.running or self.tasks.taken or self.tasks.to_do)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether tasks are left, and nobody works on them, as far as that is known."""
+        at_work = any(farmer.state in ("alive", "unknown") for farmer in self.farmers)
+        return not (self.is_done or at_work or self.tasks.nobody)

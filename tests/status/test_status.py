@@ -94,6 +94,18 @@ def test_a_farmer_that_is_gone_runs_nothing(tmp_path: Path, is_recovered: bool, 
     assert any("when a farmer is started" in line for line in draw_status(status)) == (state == "dead")
 
 
+def test_a_status_says_what_goes_on_with_a_list_that_nobody_works_on(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true", "true"])
+    said = "  no farmer is at work: the same command goes on"
+    assert said in draw_status(look(farm.workdir))
+    hand = Hand(farm, "1-a")
+    assert said not in draw_status(look(farm.workdir))
+    hand.note("leave")
+    hand.die()
+    close_journal(hand.journal.path)
+    assert said in draw_status(look(farm.workdir))
+
+
 @pytest.mark.parametrize(
     ("ends", "are_all", "rate"),
     [
