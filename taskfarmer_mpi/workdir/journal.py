@@ -9,7 +9,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.files import close_lost, lock_for_writing, open_file, share, write_all
+from taskfarmer_mpi.workdir.files import close_lost, inode_of, lock_for_writing, open_file, share, write_all
 from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, FORMAT, OPEN_SUFFIX, Identity, encode_record
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ class Journal:
         self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         share(self._fd, folder)
         lock_for_writing(self._fd)
+        self._inode = os.fstat(self._fd).st_ino
         self._pending: list[bytes] = []
         self.note("farmer", format=FORMAT, **as_dict(identity))
         self.sync()
@@ -83,13 +84,18 @@ class Journal:
             raise FarmError(f"{self.path}: cannot write the journal: {error.strerror}") from error
 
     def is_own(self) -> bool:
-        """Whether the journal is still at its place; whoever declares a farmer dead moves it away."""
+        """Whether the journal is still at its place; whoever declares a farmer dead moves it away.
+
+        Its status is not asked for: on NFS that would bring all that was noted to the server first.
+        """
         try:
-            named = os.stat(self.path, follow_symlinks=False)
+            fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        opened = os.fstat(self._fd)
-        return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+        try:
+            return inode_of(fd) == self._inode
+        finally:
+            os.close(fd)
 
     def abandon(self) -> None:
         """Close the file as it is, as the kernel does at death: others may write to it now."""

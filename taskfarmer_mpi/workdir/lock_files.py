@@ -76,6 +76,8 @@ class LockFile:
         self._mode = mode
         self.fd: int | None = None
         """Its descriptor while it is held."""
+        self._folder: os.stat_result | None = None
+        """What its directory was when it was first looked at; only its owner can change what counts here."""
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it; return whether it is held now.
@@ -99,13 +101,13 @@ class LockFile:
     def _open(self) -> int | None:
         """Open the file, or make it; None if others make, remove or lease it this moment."""
         try:
-            return open_file(self.path, os.O_RDWR | os.O_NONBLOCK)
+            return open_file(self.path, os.O_WRONLY | os.O_NONBLOCK)  # no server delegates what it has to ask back
         except FileNotFoundError:
             pass
         except BlockingIOError:
             return None
         try:
-            fd = open_file(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CREAT | os.O_EXCL, self._mode)
+            fd = open_file(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CREAT | os.O_EXCL, self._mode)
         except FileExistsError:
             return None
         os.fchmod(fd, self._mode)  # whatever the umask
@@ -119,7 +121,8 @@ class LockFile:
         PermissionError
             If another user planted it there: its holder writes to it, and its owner can replace it.
         """
-        file, folder = os.fstat(fd), self.path.parent.stat()
+        self._folder = self._folder or self.path.parent.stat()
+        file, folder = os.fstat(fd), self._folder
         me = os.geteuid()
         is_open_to_others = folder.st_uid not in (me, 0) or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if file.st_nlink > 1 and is_open_to_others:

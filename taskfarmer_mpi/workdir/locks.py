@@ -24,6 +24,8 @@ log = Log(__name__)
 
 REPORT = 10.0
 """How long to wait for the lock before saying who holds it [s]; said again after twice the time, and so on."""
+_NOTE = 256
+"""Length of the note of who holds a lock [bytes]: always the same, so that each covers the one before."""
 STOP_PATIENCE = 5.0
 """How long a farmer that was told to stop waits for the lock [s]; then its journal has to do."""
 
@@ -127,7 +129,7 @@ class WorkLock:
         for lock, can_be_lost in zip(self._locks, self._can_be_lost, strict=True):
             try:
                 if can_be_lost and lock.fd is not None:
-                    os.pwrite(lock.fd, b"\n", os.fstat(lock.fd).st_size)
+                    os.pwrite(lock.fd, b"\n", _NOTE - 1)
                     os.fsync(lock.fd)
             except OSError as error:
                 raise FencedError(f"{lock.path}: the lock was lost while it was held: {error.strerror}") from error
@@ -172,7 +174,7 @@ class WorkLock:
         """Say who holds the lock, as far as this node can know."""
         with suppress(OSError):
             pid = _local_holder(self.refused)
-            note = (read_file(self.refused) or b"").decode("utf-8", "replace").strip()
+            note = (read_file(self.refused, 0, _NOTE) or b"").decode("utf-8", "replace").strip()
             is_own = note.startswith(f"{self._holder} ")  # from when this lock was had
             if note and (f"pid {pid} " in note or (pid is None and not is_own)):
                 return f"it is held by {note}{_describe_state(pid)}"
@@ -184,8 +186,8 @@ class WorkLock:
         if lock.fd is None:
             return
         with suppress(OSError):  # a full disk must not stop anybody from taking the lock
-            os.ftruncate(lock.fd, 0)
-            os.pwrite(lock.fd, f"{self._holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+            note = f"{self._holder} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode()
+            os.pwrite(lock.fd, note[: _NOTE - 1].ljust(_NOTE - 1) + b"\n", 0)
 
 
 def lock_mode(directory: Path) -> int:
@@ -197,6 +199,8 @@ def lock_mode(directory: Path) -> int:
 
 
 def _lock_advice(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        return f"{path.parent}: the directory is gone: it was removed, or moved away"
     if error.errno == errno.ENOSPC:
         return f"{path}: cannot lock: {error.strerror}"
     if error.errno in NO_LOCKS:

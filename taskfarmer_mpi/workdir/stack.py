@@ -48,9 +48,10 @@ class Top(Value):
 class Stack:
     """A stack of tasks, open and locked for the length of a visit."""
 
-    def __init__(self, path: Path, fd: int, confirm: Confirm) -> None:
+    def __init__(self, path: Path, fd: int, size: int, confirm: Confirm) -> None:
         self._path = path
         self._fd = fd
+        self._size = size
         self._confirm = confirm
 
     def peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
@@ -74,7 +75,7 @@ class Stack:
             raise farm_error(f"{self._path}: cannot read", error) from error
 
     def _peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
-        size = repair_end(self._fd)
+        size = self._size
         start = max(0, size - _BLOCK)
         block = os.pread(self._fd, size - start, start)
         lines = max(1, block.count(b"\n"))
@@ -113,7 +114,7 @@ class Stack:
     def _pick(
         self, count: Callable[[int], int], is_valid: Callable[[Task], bool], may_take: Callable[[int], bool | None]
     ) -> Top:
-        size = repair_end(self._fd)
+        size = self._size
         start = max(0, size - _BLOCK)
         block = os.pread(self._fd, size - start, start)
         estimate = round(size * max(1, block.count(b"\n")) / len(block)) if block else 0
@@ -186,14 +187,16 @@ def open_stack(
     with ExitStack() as opened:
         try:
             fd = opened.enter_context(opened_list(path, 0, confirm))
-            is_suspect = _is_rewritten(fd) if place is None else _is_ascending(fd)
+            size = repair_end(fd)
+            is_suspect = _is_rewritten(fd, size) if place is None else _is_ascending(fd, size)
             if is_suspect and _restore_order(path, is_valid, confirm, place or int):
                 fd = opened.enter_context(opened_list(path, 0, confirm))
+                size = repair_end(fd)
         except FileNotFoundError as error:
             raise FarmError(f"{path}: the list of tasks to do is gone") from error
         except OSError as error:
             raise farm_error(f"{path}: cannot read", error) from error
-        yield Stack(path, fd, confirm)
+        yield Stack(path, fd, size, confirm)
 
 
 def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> Task:
@@ -203,9 +206,8 @@ def _parse_known(path: Path, line: bytes, is_valid: Callable[[Task], bool]) -> T
     return task
 
 
-def _is_rewritten(fd: int) -> bool:
-    """Whether a plain farmer left a short list in ascending order."""
-    size = repair_end(fd)
+def _is_rewritten(fd: int, size: int) -> bool:
+    """Whether a plain farmer left a short list of this size [bytes] in ascending order."""
     if not 0 < size <= _SORTABLE:
         return False
     first = _leading_id(os.pread(fd, 32, 0))
@@ -213,9 +215,8 @@ def _is_rewritten(fd: int) -> bool:
     return first < _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
 
 
-def _is_ascending(fd: int) -> bool:
-    """Whether the IDs at the end of a short list ascend, as a plain farmer leaves them, or as they do by chance."""
-    size = repair_end(fd)
+def _is_ascending(fd: int, size: int) -> bool:
+    """Whether the IDs at the end of a list of this size [bytes] ascend: as a plain farmer leaves them, or by chance."""
     if not 0 < size <= _SORTABLE:
         return False
     after = 10**18

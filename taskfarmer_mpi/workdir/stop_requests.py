@@ -59,7 +59,7 @@ def stop_requests(
             continue
         next_look = clock() + LOOK_INTERVAL
         try:
-            workdir.refresh()
+            workdir.refresh(is_deep=False)
             data = read_file(workdir.stop_request)
         except (OSError, FarmError):
             data = None  # a directory in trouble is a matter of the next visit

@@ -39,7 +39,8 @@ class Launch:
 
     def has_lost_a_process(self) -> bool:
         """Whether strace killed one of its processes, but not the last one."""
-        return self.trace is not None and b"+++ killed by SIGKILL" in self.trace.read_bytes() and self.process.is_running()
+        data = self.trace.read_bytes() if self.trace is not None and self.trace.exists() else b""  # not yet
+        return b"+++ killed by SIGKILL" in data and self.process.is_running()
 
     def has_failed(self) -> bool:
         """Whether an exception ended it, as on a timeline that another PyTaskFarmer had half written when it was killed."""

@@ -14,7 +14,7 @@ _SCRIPT = f"""\
 set -C
 run=$1/$2.$HOSTNAME-$$-${{EPOCHREALTIME/./-}}
 : >"$run.start.${{{LABEL}:-none}}" || exit 97
-until=$((${{EPOCHREALTIME/./}} + ${{3/./}}000))
+until=$((${{EPOCHREALTIME/./}} + 10#${{3/./}}000))
 while left=$((until - ${{EPOCHREALTIME/./}})) && [ $left -gt 200000 ]; do
     sleep 0.1
     echo >>"$run.beat"

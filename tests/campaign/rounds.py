@@ -9,8 +9,10 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,9 @@ ALIVE = 4
 WINDOW = ("ftruncate", "fdatasync", "fsync", "write")
 """Calls at which no farmer of ours dies beside a PyTaskFarmer: between `taken` and the cut of the list nobody can tell later
 which of both has the tasks, as docs/design.md says."""
+HARMLESS = ("slow sync", "clock set")
+"""What is done to a farmer and is no reason for a task to run again."""
+MOVED = "directory moved away"
 ENDED = (0, 1, 75)
 """How a farmer may end to which nothing was done."""
 
@@ -76,8 +81,21 @@ class Report:
 class Round:
     """A list that is worked through under faults."""
 
-    def __init__(self, folder: Path, seed: int, calls: Calls) -> None:
-        """Make the list in an empty directory; `seed` is that of all that is chosen."""
+    def __init__(self, folder: Path, seed: int, calls: Calls, elsewhere: Sequence[str] = ()) -> None:
+        """Make the list.
+
+        Parameters
+        ----------
+        folder
+            An empty directory.
+        seed
+            That of all that is chosen.
+        calls
+            How many calls a farmer makes.
+        elsewhere
+            Words before a command that has another mount in the place of the directory; half of what is started gets them.
+        """
+        self._elsewhere = list(elsewhere)
         self._chance = chance = random.Random(seed)
         self._calls = calls
         self.report = Report(seed)
@@ -141,6 +159,8 @@ class Round:
             return
         kind = kind or self._chance.choice(["plain", "ranks", *(["pytaskfarmer"] if self._script else [])])
         fault, prefix = self._choose_fault(kind)
+        if self._elsewhere and self._chance.random() < 0.5:
+            prefix = [*self._elsewhere, *prefix]
         slots = str(self._chance.randint(1, 3))
         if kind == "pytaskfarmer" and self._script:
             launch = self._farm.pytaskfarmer(self._script, prefix=prefix, fault=fault)
@@ -154,12 +174,13 @@ class Round:
     def _note(self, launch: Launch) -> None:
         if launch.fault:
             self.report.done[launch.fault] += 1
-        if launch.fault and launch.fault != "slow sync":
+        if launch.fault and launch.fault not in HARMLESS:
             self._farm.notes.excuse(launch.label, launch.fault)
 
     def _choose_fault(self, kind: str) -> tuple[str, list[str]]:
         """Return a fault that is made by the words before a command, and these words."""
-        fault = self._chance.choices(("", "kill", "error", "slow sync", "few descriptors"), (4, 5, 4, 1, 1))[0]
+        faults = ("", "kill", "error", "slow sync", "few descriptors", "clock set")
+        fault = self._chance.choices(faults, (4, 5, 4, 1, 1, 1))[0]
         out = self._farm.trace()
         if kind == "pytaskfarmer":
             if fault != "kill":
@@ -180,6 +201,10 @@ class Round:
             return f"{call}: {error}", failing(out, call, error, number)
         if fault == "slow sync":
             return fault, slow(out, 0.3)
+        if fault == "clock set":
+            wrong, later = (str(self._chance.choice((-86400, -600, 0, 600, 86400))) for _ in range(2))
+            after = f"{self._chance.uniform(0.5, 4):.1f}"
+            return fault, [sys.executable, str(Path(__file__).with_name("other_clock.py")), wrong, later, after]
         if fault == "few descriptors":
             limit = self._chance.randint(16, 30)
             return fault, ["bash", "-c", f'ulimit -n {limit}; exec "$@"', "limited"]
@@ -202,7 +227,10 @@ class Round:
             self.report.done[launch.fault] += 1
             return
         farmers, guardians = launch.process.farmers(), launch.guardians()
-        what = self._chance.choice(("farmer", "guardians", "both", "freeze"))
+        what = self._chance.choice(("farmer", "guardians", "both", "freeze", *([] if self._script else ["move"])))
+        if what == "move":
+            self._move()
+            return
         if not farmers:
             return
         farmer = self._chance.choice(farmers)
@@ -221,6 +249,25 @@ class Round:
         launch.fault = what
         self.report.done[what] += 1
         _signal(pids, signal.SIGKILL)
+
+    def _move(self) -> None:
+        """Move the work directory away for a moment: who notices ends, and nobody makes another one in its place."""
+        journals = " ".join(os.listdir(self._farm.workdir / "farmers"))
+        alive = self._alive()
+        pids = [launch.process.farmers() for launch in alive]
+        if not all(pids) or not all(f"-{pid}-" in journals for each in pids for pid in each):
+            return  # one that begins has every right to make a work directory
+        self.report.done[MOVED] += 1
+        for launch in alive:
+            self._farm.notes.excuse(launch.label, MOVED)
+            launch.fault = MOVED
+        workdir = self._farm.workdir
+        workdir.rename(workdir.with_name("away"))
+        time.sleep(self._chance.uniform(0.1, 2.0))
+        if workdir.exists():
+            self.report.faults.append(f"made in the place of a work directory that was moved: {os.listdir(workdir)}")
+            workdir.rename(workdir.with_name("another"))
+        workdir.with_name("away").rename(workdir)
 
     def _freeze(self, farmer: int) -> None:
         self.report.done["SIGSTOP, SIGCONT"] += 1
@@ -297,7 +344,7 @@ class Round:
         """Look how a launch ended, and withdraw its excuse if nothing happened to it after all."""
         stderr = launch.process.stderr
         if "Traceback" in stderr and launch.kind != "pytaskfarmer":
-            (self.report.oddities if launch.fault else self.report.faults).append(
+            (self.report.oddities if launch.fault not in ("", MOVED, "clock set") else self.report.faults).append(
                 f"{launch.label} ({launch.fault or 'left in peace'}): {stderr[-600:]}"
             )
         if launch.kind == "pytaskfarmer":

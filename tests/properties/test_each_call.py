@@ -11,7 +11,7 @@ from fakes import ids_in
 from properties.kernel import Fate, Fault
 from properties.test_protocol import Protocol
 
-_CUT = 10
+_CUT = 9
 """Number of the call by which a visit that only takes tasks cuts the list."""
 Operation = Callable[[Protocol, Fault], None]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers import Site
 
-_MOST = {"openat": 8, "close": 8, "flock": 6, "ftruncate": 2, "fdatasync": 2, "fsync": 0, "newfstatat": 14}
+_MOST = {"openat": 8, "close": 8, "flock": 6, "ftruncate": 1, "fdatasync": 2, "fsync": 0, "newfstatat": 9}
 """System calls of a visit that records and takes tasks, by kind."""
 
 
@@ -18,7 +18,7 @@ def _visits(trace: Path, lock: Path) -> list[Counter[str]]:
         name = line.partition("(")[0].split()[-1]
         if name == "flock" and f"<{lock}>" in line and "LOCK_EX" in line and line.endswith("= 0"):
             calls = Counter()
-        elif calls is not None:
+        elif calls is not None and not ("/proc/" in line or "O_PATH" in line):  # which ask no server
             calls[name] += 1
             if name == "flock" and f"<{lock}>" in line and "LOCK_UN" in line:
                 visits += [calls] if calls["ftruncate"] and calls["fdatasync"] > 1 else []
@@ -35,4 +35,4 @@ def test_what_a_visit_asks_of_the_file_system_is_bounded(site: Site, strace: str
     assert visits, re.sub(r"[^\n]{200,}", "", trace.read_text()[-2000:])
     for calls in visits:
         assert {kind: calls[kind] for kind, most in _MOST.items() if calls[kind] > most} == {}
-        assert calls.total() <= 54, calls
+        assert calls.total() <= 48, calls

@@ -191,7 +191,7 @@ def test_a_first_lock_file_whose_directory_goes_ends_the_farmer(site: Site, witn
     wait_for(lambda: len(witness.runs()) > 4, deadline=30, what="tasks run")
     scratch.rename(site.path / "away")
     farmer.succeed(60, code=75)
-    assert "_lock: cannot lock: No such file or directory" in farmer.stderr
+    assert "scratch: the directory is gone: it was removed, or moved away" in farmer.stderr
     (site.path / "away").rename(scratch)
     site.farm("-n", "2", tasklist, environ=environ).succeed(60)
     settled(site.path / "tasks_workdir", tasks)
