@@ -236,7 +236,14 @@ _FOLLOWED = (
         "trace/timeline.py",
         "trace/server.py",
     ),
-    *("status/tables.py", "farmer/guard.py", "monitors/pipe.py", "upkeep/added_tasks.py", "job/ranks.py"),
+    *(
+        "ordering/durations.py",
+        "status/tables.py",
+        "farmer/guard.py",
+        "monitors/pipe.py",
+        "upkeep/added_tasks.py",
+        "job/ranks.py",
+    ),
 )
 """Where files are opened that are a user's, the kernel's, or have a name that nobody else can guess; and folders."""
 
