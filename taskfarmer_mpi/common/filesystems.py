@@ -56,6 +56,17 @@ def is_local(path: str | os.PathLike[str]) -> bool:
     return mount is not None and mount.is_local
 
 
+def keeps_attributes(path: str | os.PathLike[str]) -> bool:
+    """Whether this node goes by what it remembers of files there for a while, a second by default, whatever others write.
+
+    So do FUSE file systems (attr_timeout of mount.fuse3(8), attribute-timeout of GlusterFS), also under a lock.
+    """
+    if os.major(os.stat(path).st_dev):  # a disk of this node
+        return False
+    mount = mount_of(path)
+    return mount is not None and mount.type.partition(".")[0] == "fuse"
+
+
 def lease_of(path: str | os.PathLike[str]) -> float:
     """Return after how long without an answer a file system may give the locks of this node to others [s]; 0 if never.
 

@@ -75,8 +75,11 @@ class Ranks:
         return True
 
     def is_last(self) -> bool:
-        """Whether no other rank lives; to be asked once this one's own life lock is gone."""
-        os.close(os.open(self.life_paths[self.rank].parent, os.O_RDONLY | os.O_DIRECTORY))  # NFS forgets what it knew
+        """Whether no other rank lives, as far as that can be known; to be asked once this one's own life lock is gone."""
+        try:
+            os.close(os.open(self.life_paths[self.rank].parent, os.O_RDONLY | os.O_DIRECTORY))  # NFS forgets what it knew
+        except OSError:
+            return False  # the directory was moved away, or the server does not answer
         first = sorted(self.life_paths, key=lambda rank: (rank <= self.rank, rank))  # not all ranks ask rank 0 first
         return not any(self.holds_life(rank) for rank in first if rank != self.rank)
 

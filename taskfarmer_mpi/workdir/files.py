@@ -18,6 +18,8 @@ NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """Nothing is followed, and a pipe that somebody put in the place of a file is not waited for."""
 
+_remembering: set[int] = set()  # file systems, by device, whose files this node takes for what they were a moment ago
+
 
 def user_name(number: int) -> str:
     """Return the name of a user, or the number of one without a name."""
@@ -37,14 +39,24 @@ def node_name() -> str:
 
 def open_file(path: Path | str, flags: int, mode: int = 0o666) -> int:
     """Open `path` without following a symbolic link at its end; return the descriptor."""
-    return os.open(path, flags | _SAFE, mode)
+    fd = os.open(path, flags | _SAFE, mode)
+    if _remembering and os.fstat(fd).st_dev in _remembering:
+        from taskfarmer_mpi.common.c_library import ask_for_attributes
+
+        ask_for_attributes(fd)
+    return fd
+
+
+def see_through(folder: Path) -> None:
+    """Have `open_file` see what other nodes have written to files in a folder, if its file system remembers too long."""
+    from taskfarmer_mpi.common.filesystems import keeps_attributes
+
+    if keeps_attributes(folder):
+        _remembering.add(folder.stat().st_dev)
 
 
 def share(fd: int, directory: Path) -> None:
-    """Let the group of a directory use a new file of this user as it may use the directory, whatever the umask.
-
-    Whoever can write to a work directory can work on it; so several users can, one after the other or at the same time.
-    """
+    """Let the group of a directory use a new file of this user as the directory, whatever the umask: all can work on it."""
     folder = directory.stat()
     shared = stat.S_IRWXG & folder.st_mode
     if not shared & stat.S_IWGRP:

@@ -17,7 +17,7 @@ from taskfarmer_mpi.common.filesystems import is_local
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.agreement import read_agreement
-from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file
+from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file, see_through
 from taskfarmer_mpi.workdir.lock_files import LockFile
 
 log = Log(__name__)
@@ -57,6 +57,7 @@ class WorkLock:
         """The lock file that others held when the lock was last wanted."""
         self._can_be_lost: list[bool] | None = None
         """For each lock file, whether it is on a file system of several nodes; None as long as nobody asked."""
+        self._is_seen_through = False
         mode = lock_mode(workdir.path)
         self._locks = [LockFile(path, mode) for path in paths]
 
@@ -92,6 +93,9 @@ class WorkLock:
                 return False
             self._sign(lock)
         try:
+            if not self._is_seen_through:
+                see_through(self.workdir.path)
+                self._is_seen_through = True
             self.workdir.refresh()
             self._check_agreement()
         except (OSError, UserError):

@@ -24,3 +24,8 @@ def test_nobody_waits_for_a_rank_that_is_known_to_be_gone(tmp_path: Path) -> Non
     ranks.left.add(1)
     ranks.dead.add(2)
     assert ranks.wait_for_departures(0.0)
+
+
+def test_whether_a_rank_is_the_last_one_is_not_known_where_the_directory_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "moved away"
+    assert not Ranks(0, {rank: gone / f"lock.{rank}.alive" for rank in range(2)}).is_last()
