@@ -43,8 +43,8 @@ class Launch:
         return b"+++ killed by SIGKILL" in data and self.process.is_running()
 
     def has_failed(self) -> bool:
-        """Whether an exception ended it, as on a timeline that another PyTaskFarmer had half written when it was killed."""
-        return "Traceback" in self.process.stderr
+        """Whether it could not read the timeline, as one of which another PyTaskFarmer wrote half before it was killed."""
+        return "json.decoder.JSONDecodeError" in self.process.stderr
 
     def kill_family(self) -> None:
         """Kill all its processes, its tasks, too: what a lost node does."""

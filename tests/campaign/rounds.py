@@ -149,8 +149,10 @@ class Round:
     # -- what is started ---------------------------------------------------------------------------
 
     def _alive(self) -> list[Launch]:
-        for launch in self._farm.launches:
-            if launch.kind == "pytaskfarmer" and ((launch.fault and launch.has_lost_a_process()) or launch.has_failed()):
+        plain = [launch for launch in self._farm.launches if launch.kind == "pytaskfarmer"]
+        may_fail = any(launch.fault for launch in plain)  # else one of ours has damaged the timeline
+        for launch in plain:
+            if (launch.fault and launch.has_lost_a_process()) or (may_fail and launch.has_failed()):
                 launch.kill_family()  # what is left of it never ends, and may hold the lock for good
         return [launch for launch in self._farm.launches if launch.process.is_running()]
 
