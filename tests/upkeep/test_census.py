@@ -1,5 +1,6 @@
 """Where every task is."""
 
+import tracemalloc
 from pathlib import Path
 
 from fakes import Clock, Hand, ids_in, make_farm
@@ -18,6 +19,37 @@ def test_every_task_is_counted_where_it_is(tmp_path: Path) -> None:
     hand.note("taken", ids=[2, 3])
     hand.end(3, 0)
     assert take_census(farm, 5.0) == Census(total=6, finished=1, failed=[1], to_do=1, held=2, lost=[4])
+
+
+def test_a_long_list_of_outcomes_is_counted_a_part_at_a_time(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true"])
+    farm.workdir.toprocess.write_text("")
+    size = farm.workdir.finished.write_text("".join(f"{i} {'x' * 100}\n" for i in range(100_000)))
+    tracemalloc.start()
+    try:
+        take_census(farm, 5.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 10e6
+    assert peak < 6e6, "a part is 1 MiB, and what is joined or cut off it"
+
+
+def test_what_is_recorded_while_outcomes_are_counted_does_not_count(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    farm.workdir.toprocess.write_text("".join(f"{i} true {i}\n" for i in (5, 4, 3, 2, 1)))
+    farm.workdir.finished.write_text("0 true 0\n")
+    farm.workdir.failed.write_text("1 true 1\n")
+    release = farm.lock.release
+
+    def record() -> None:
+        release()
+        with farm.workdir.finished.open("a") as finished:
+            finished.write("5 true 5\n")
+        farm.workdir.failed.replace(tmp_path / "retried")
+
+    farm.lock.release = record  # type: ignore[method-assign]
+    assert take_census(farm, 5.0) == Census(total=6, finished=1, failed=[1], to_do=4, held=0, lost=[])
 
 
 def test_a_task_listed_twice_does_not_hide_one_in_a_farmers_hands(tmp_path: Path) -> None:

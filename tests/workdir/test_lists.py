@@ -157,6 +157,13 @@ def test_ids_are_found_in_whole_lines_only() -> None:
     assert list(ids_in(b"1 a\n22 1 b\nx 5\n3 c\n4 d")) == [1, 22, 3]
 
 
+@pytest.mark.parametrize("length", [0, 1, 7, 70_000, 200_000])
+def test_ids_are_found_wherever_lines_lie_in_blocks(length: int) -> None:
+    lines = [f"{i} {'x' * (i * 37 % 101)}\n" for i in range(5000)]
+    lines[2500] = f"2500 {'8 9 ' * (length // 4)}{'y' * length}\n"
+    assert list(ids_in("".join(lines).encode() + b"5000 torn")) == list(range(5000))
+
+
 class LostError(Exception):
     """The work lock was lost."""
 
