@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.shortage import OWN_PATIENCE
 from taskfarmer_mpi.common.values import replace
-from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError
+from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError, is_own_limit
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch
 from taskfarmer_mpi.upkeep.holders import Holders
@@ -82,10 +83,7 @@ class LeaderDuties:
             recovery = recover(self._farm, own, LOCK_PATIENCE)
             self.recovery = replace(recovery, waiting=[*recovery.waiting, *self._holders.unseen(self._farmer.journal.path)])
         except (LockBusyError, ShortageError) as error:
-            log.info("%s", error)
-            self._busy_since = self._busy_since or self._clock()
-            if self._clock() - self._busy_since > self._patience:
-                self._farmer.give_up(FarmError(str(error)))
+            self._wait_out(error)
             return False
         except (FarmError, UserError, OSError) as error:
             self._farmer.give_up(FarmError(f"cannot recover the tasks of dead farmers: {error}"))
@@ -96,6 +94,16 @@ class LeaderDuties:
         if not self.recovery.waiting:
             self._waiting_since = None
         return True
+
+    def _wait_out(self, error: LockBusyError | ShortageError) -> None:
+        """Bear with what may be better a moment later; give up if it is not."""
+        if self._busy_since is None:
+            self._busy_since = self._clock()
+            if isinstance(error, ShortageError):  # of a lock that others hold, the visits to the lists say who
+                log.warning("%s; dead farmers are not looked for; trying again from time to time", error)
+        patience = min(self._patience, OWN_PATIENCE) if is_own_limit(error.__cause__) else self._patience
+        if self._clock() - self._busy_since > patience:
+            self._farmer.give_up(FarmError(str(error)))
 
     def has_waited_enough(self) -> bool:
         """Whether tasks of farmers that are or may be dead were waited for as long as for a lock; say so now and then.
