@@ -149,9 +149,9 @@ def _raw(lines: Lines) -> list[bytes]:
 def _encode(known: Known, edit: Edit, now: Sequence[bytes]) -> bytes:
     """Encode `tasks.added` as it is after an edit."""
     here = set(edit.ids)
-    marks = {Origin.USER: Origin.USER, Origin.GONE: Origin.GONE}
     old = [
-        (marks.get(origin, Origin.KEPT if i in here else Origin.GONE), text) for i, (origin, text) in enumerate(known.tasks)
+        (origin if origin in (Origin.USER, Origin.GONE) else Origin.KEPT if i in here else Origin.GONE, text)
+        for i, (origin, text) in enumerate(known.tasks)
     ]
     new = [(Origin.KEPT, text) for task, text in zip(edit.ids, now, strict=True) if task is None]
     return b"".join(encode_one(task, origin, text) for task, (origin, text) in enumerate([*old, *new]))

@@ -29,11 +29,6 @@ class Edit(Value):
     """Tasks whose lines are at another place."""
 
     @property
-    def gone(self) -> set[int]:
-        """The tasks whose lines are there no more."""
-        return {task for task, _ in self.removed} | {task for task, _, _ in self.changed}
-
-    @property
     def is_empty(self) -> bool:
         """Whether the same lines are there as before, wherever."""
         return not (self.added or self.removed or self.changed)

@@ -69,6 +69,7 @@ class SettingsBook:
             if is_anew:
                 self._firsts.clear()
                 self._parts.clear()
+                self.has_limits = False
             for line in lines.split(b"\n")[:-1]:
                 part = parse_part(line)
                 if part is not None:
