@@ -178,7 +178,9 @@ class WorkLock:
         """Say who holds the lock, as far as this node can know."""
         with suppress(OSError):
             pid = _local_holder(self.refused)
-            note = (read_file(self.refused, 0, _NOTE) or b"").decode("utf-8", "replace").strip()
+            note = (
+                (read_file(self.refused, 0, _NOTE) or b"").strip(b"\0 \n").decode("utf-8", "replace")
+            )  # NUL: one was cut off
             is_own = note.startswith(f"{self._holder} ")  # from when this lock was had
             if note and (f"pid {pid} " in note or (pid is None and not is_own)):
                 return f"it is held by {note}{_describe_state(pid)}"

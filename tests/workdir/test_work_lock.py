@@ -284,6 +284,19 @@ def test_a_lock_that_its_file_system_took_away_is_noticed(tmp_path: Path, monkey
             lock.confirm()
 
 
+def test_a_note_that_a_plain_farmer_cut_off_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _: False)
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks._local_holder", lambda _: None)  # it is on another node
+    holder = _lock(tmp_path)
+    other = WorkLock(holder.workdir, holder.paths, "another", is_checked=False)
+    with holder.held(1.0):
+        assert not other.try_acquire()
+        assert other.describe_holder().startswith("it is held by a test since ")
+        holder.paths[0].open("w").close()  # PyTaskFarmer opens it so before it waits
+        holder.confirm()
+        assert other.describe_holder().startswith("who holds it is not known")
+
+
 @pytest.mark.parametrize("failing", ["flock", "close", "both"])
 def test_a_lost_lock_is_given_back_without_an_error(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On NFS, what unlocks and closes the file of a lost lock reports that the note in it could not be written."""
