@@ -45,8 +45,11 @@ def test_a_farmer_whose_work_directory_is_made_read_only_says_so_and_ends(tmp_pa
     farmer = farm.farmer("-n", "2", prefix=["unshare", "-m"])
     farm.notes.excuse(farmer.label, "read-only")
     wait_for(lambda: farm.notes.ended() >= 3, deadline=60, what="some tasks end")
-    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"'  # over it: what is open stays as it was
-    inside = ["nsenter", "-t", str(farmer.process.popen.pid), "-m", "sh", "-c", mount, "sh", str(farm.workdir)]
+    # Over it, so that what is open stays as it was. Made read-only elsewhere: that fails where a file is open for writing.
+    mount = 'mount --bind "$1" "$2" && mount -o remount,bind,ro "$2" && mount --move "$2" "$1"'
+    (aside := tmp_path / "aside").mkdir()
+    arguments = [str(farm.workdir), str(aside)]
+    inside = ["nsenter", "-t", str(farmer.process.popen.pid), "-m", "sh", "-c", mount, "sh", *arguments]
     subprocess.run(inside, check=True)
     farmer.process.succeed(60, code=75)
     assert "Traceback" not in farmer.process.stderr
