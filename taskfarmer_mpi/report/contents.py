@@ -16,6 +16,7 @@ from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watch
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
 from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.report.advice import Cut, Facts, Tail, choose_advice, find_cut, find_tail
+from taskfarmer_mpi.report.repeats import Repeats
 from taskfarmer_mpi.report.slot_usage import BINS, SlotUsage
 from taskfarmer_mpi.report.time_axis import Axis
 from taskfarmer_mpi.workdir.files import Workdir
@@ -84,6 +85,8 @@ class Report(Value):
     longest: list[LongTask]
     causes: list[tuple[str, int]]
     """Why tasks failed, and how many, the most frequent first."""
+    repeats: list[tuple[str, int]]
+    """Why runs ended that were not the end of their tasks, and how many, the most frequent first."""
     failures: list[Failure]
     """The last ones, the youngest first."""
     last_runs: LastRuns
@@ -104,11 +107,13 @@ class _Collector:
         self.axis = Axis(self.lives)
         self.packing = SlotUsage(self.axis, self.lives, [history.identity.slots for history in histories])
         self.runs: list[Counter[Outcome]] = [Counter() for _ in histories]
+        self.repeats = Repeats()
 
     def see(self, farmer: int, run: Attempt) -> None:
         """Take a run into account."""
         self.packing.see(farmer, run)
         self.runs[farmer][run.outcome] += 1
+        self.repeats.see(run)
 
 
 def _left(history: FarmerHistory, now: float) -> float:
@@ -150,6 +155,7 @@ def make_report(workdir: Workdir) -> Report:
         durations=sorted(runs.durations),
         longest=_longest(last_runs, runs),
         causes=runs.kinds(),
+        repeats=collector.repeats.in_words(last_runs),
         failures=_failures(last_runs, workdir),
         last_runs=last_runs,
         warnings=warnings,

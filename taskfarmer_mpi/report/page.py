@@ -107,6 +107,7 @@ def _page(report: Report) -> dict[str, Any]:
         "quantiles": _quantiles(report.durations),
         "longest": [_long_task(task) for task in report.longest],
         "causes": [Item(cause, f"{count:,}") for cause, count in report.causes[:12]],
+        "repeats": [Item(cause, f"{count:,}") for cause, count in report.repeats[:12]],
         "failures": [_failure(failure) for failure in report.failures],
         "failures_note": _failures_note(report),
         "farmers": [_farmer(farmer) for farmer in report.farmers[-FARMERS:]],
