@@ -1,5 +1,4 @@
-"""A long list of tasks that fail, hang and eat memory, with retries and limits: each ends as it should, and all that tells
-of a farm says why."""
+"""A long list of tasks that fail, hang and eat memory, with retries and limits: each ends as it should, and one sees why."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,8 @@ EAT = f"exec {sys.executable} -c 'x = bytearray(b\"x\") * (700 << 20)'"
 LIMITS = {"memory.max": "500M", "memory.limit_in_bytes": "500M", "memory.swap.max": "0"}
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """Tasks of one kind."""
 
     line: str
@@ -46,7 +47,7 @@ KINDS = {
     "hopeless": Kind("exit 8", 5, (Cause.EXIT,), "retries=0"),
     "killed": Kind("kill -USR2 $$", 3, (Cause.SIGNAL, Cause.SIGNAL)),
     "no program": Kind("/nowhere/program", 3, (Cause.EXIT, Cause.EXIT)),
-    "hangs once": Kind(f"{FIRST}{HANG}", 6, (Cause.TIME_LIMIT, None), "timeout=3"),
+    "hangs once": Kind(f"{FIRST}{HANG}", 4, (Cause.TIME_LIMIT, None), "timeout=5"),
     "hangs": Kind(HANG, 4, (Cause.TIME_LIMIT, Cause.TIME_LIMIT), "timeout=2 name=endless"),
     "heeds nothing": Kind("trap '' TERM; while :; do sleep 1; done", 2, (Cause.TIME_LIMIT, Cause.TIME_LIMIT), "timeout=1"),
     "eats once": Kind(f"{FIRST}{EAT}", 3, (Cause.MEMORY, None)),
@@ -137,8 +138,9 @@ def test_the_journals_say_why_each_attempt_ended(farm: Farm) -> None:
     for task in farm.of("eats", "eats once"):
         assert 100 << 10 < runs[task][0].max_rss < 500 << 10
     for task in farm.of("hangs", "hangs once"):
-        assert runs[task][0].end is not None
-        assert 1.9 < runs[task][0].end - runs[task][0].begin < 30
+        end = runs[task][0].end
+        assert end is not None
+        assert 1.9 < end - runs[task][0].begin < 300
 
 
 def test_status_counts_and_says_why(farm: Farm) -> None:
