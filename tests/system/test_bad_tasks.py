@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import pytest
 from cgroups import real_group
 from helpers import MPIEXEC, Process, Site, settled, slices
+from past import runs_of
 
 from taskfarmer_mpi.common.causes import Cause
-from taskfarmer_mpi.history.runs import Attempt, Outcome, read_histories
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.history.runs import Outcome
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
 TASKS = 2000
@@ -116,16 +116,8 @@ def test_every_task_ends_as_it_should(farm: Farm) -> None:
     assert farm.site.leftovers() == []
 
 
-def _attempts(farm: Farm) -> dict[int, list[Attempt]]:
-    runs: dict[int, list[Attempt]] = {}
-    for history in read_histories(Workdir(farm.workdir))[0]:
-        for run in history.attempts():
-            runs.setdefault(run.task_id, []).append(run)
-    return {task: sorted(found, key=lambda run: run.begin) for task, found in runs.items()}
-
-
 def test_the_journals_say_why_each_attempt_ended(farm: Farm) -> None:
-    runs = _attempts(farm)
+    runs = runs_of(farm.workdir)
     wrong = {
         task: (kind, [run.cause for run in runs[task]])
         for task, kind in farm.kinds.items()

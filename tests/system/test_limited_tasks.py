@@ -5,28 +5,11 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from helpers import Site, settled, wait_for
-
-from taskfarmer_mpi.history.runs import read_histories
-from taskfarmer_mpi.workdir.files import Workdir
-
-
-def most_at_once(workdir: Path, tasks: Iterable[int]) -> int:
-    """Return how many of some tasks ran at the same time at most, by the journals."""
-    moments: list[tuple[float, int]] = []
-    for history in read_histories(Workdir(workdir))[0]:
-        for run in history.attempts():
-            if run.task_id in set(tasks):
-                moments += [(run.begin, 1), (run.end if run.end is not None else history.last_moment(), -1)]
-    running = most = 0
-    for _, step in sorted(moments):
-        running += step
-        most = max(most, running)
-    return most
+from past import most_at_once
 
 
 def test_a_limit_holds_over_farmers_and_others_run_meanwhile(site: Site) -> None:

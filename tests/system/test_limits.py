@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pytest
 from helpers import MPIEXEC, Site, accounted, processes_with, settled, wait_for
+from past import runs_of
 
 from taskfarmer_mpi.common.causes import Cause
-from taskfarmer_mpi.history.runs import Attempt, read_histories
-from taskfarmer_mpi.workdir.files import Workdir
 
 HIDDEN = "nohup setsid bash -c 'trap \"\" TERM; sleep 31.7' >/dev/null 2>&1 & "
-
-
-def runs_of(workdir: Path) -> dict[int, list[Attempt]]:
-    found: dict[int, list[Attempt]] = {}
-    for history in read_histories(Workdir(workdir))[0]:
-        for run in history.attempts():
-            found.setdefault(run.task_id, []).append(run)
-    return found
 
 
 def test_tasks_that_last_too_long_are_ended_with_all_of_their_processes(site: Site) -> None:

@@ -11,21 +11,13 @@ from pathlib import Path
 
 import pytest
 from helpers import Site, Witness, processes_with, settled, wait_for
+from past import runs_of
 
 from taskfarmer_mpi.common.causes import Cause
-from taskfarmer_mpi.history.runs import Attempt, Outcome, read_histories
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.history.runs import Outcome
 
 CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
 COUNT = "n=$TASKFARMER_ATTEMPT; echo attempt $n; "
-
-
-def runs_of(workdir: Path) -> dict[int, list[Attempt]]:
-    found: dict[int, list[Attempt]] = {}
-    for history in read_histories(Workdir(workdir))[0]:
-        for run in history.attempts():
-            found.setdefault(run.task_id, []).append(run)
-    return {task: sorted(runs, key=lambda run: run.begin) for task, runs in found.items()}
 
 
 def test_what_fails_is_tried_again_and_every_log_is_kept(site: Site) -> None:

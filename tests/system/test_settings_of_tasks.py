@@ -8,18 +8,9 @@ from pathlib import Path
 
 import pytest
 from helpers import Site, accounted, settled, wait_for
+from past import runs_of
 
 from taskfarmer_mpi.common.causes import Cause
-from taskfarmer_mpi.history.runs import Attempt, read_histories
-from taskfarmer_mpi.workdir.files import Workdir
-
-
-def runs_of(workdir: Path) -> dict[int, list[Attempt]]:
-    found: dict[int, list[Attempt]] = {}
-    for history in read_histories(Workdir(workdir))[0]:
-        for run in history.attempts():
-            found.setdefault(run.task_id, []).append(run)
-    return found
 
 
 def ctl(site: Site, *words: str | Path) -> str:

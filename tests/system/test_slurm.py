@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import skip_or_fail
@@ -32,6 +34,11 @@ from helpers import (
     slices,
     wait_for,
 )
+from past import most_at_once, runs_of
+
+from taskfarmer_mpi.common.causes import Cause
+from taskfarmer_mpi.logs.reading import Logs
+from taskfarmer_mpi.workdir.files import Workdir
 
 SCRIPTS = ROOT / "slurm"
 CLUSTER = ROOT / "scripts" / "slurm-cluster"
@@ -635,6 +642,126 @@ def test_the_others_end_the_list_when_ranks_die(
 def _all_ended(witness: Witness, count: int) -> bool:
     runs = witness.runs()
     return len(runs) == count and all(of_task[-1].end is not None for of_task in runs.values())
+
+
+# -- control over tasks ---------------------------------------------------------------------------
+
+CTL = (sys.executable, "-m", "taskfarmer_mpi.ctl")
+CONTROL = (
+    *("--proc", "2", "--pin", "--retries", "1", "--retry-on", "exit-code", "--retry-delay", "0.1", "--limit", "db=2"),
+    *("--logs", "packed", "--crash-limit", "3", "--halt", "soon,fail=50", "--task-timeout", "300", "--task-grace", "1"),
+    *("--progress", "none"),
+)
+
+
+def _ask(site: Site, *words: str | Path, environ: dict[str, str]) -> str:
+    process = site.start(*CTL, *words, environ=environ)
+    process.succeed(90)
+    return process.stdout
+
+
+def _look(site: Site, workdir: Path, environ: dict[str, str]) -> dict[str, Any]:
+    time.sleep(0.2)
+    status: dict[str, Any] = json.loads(_ask(site, "status", "--json", workdir, environ=environ))
+    return status
+
+
+def test_limits_retries_pins_pause_and_cancel_over_ranks_a_plain_farmer_a_death_and_a_second_job(
+    cluster: Cluster, site: Site, witness: Witness
+) -> None:
+    lines = ["exec sleep 600", *["exec sleep 601"] * 2]  # one to cancel, two that hang
+    settings = {0: "#TF", 1: "#TF timeout=1 retries=0", 3: "#TF"}
+    groups: dict[str, range] = {}
+
+    def add(name: str, *more: str) -> None:
+        groups[name] = range(len(lines), len(lines) + len(more))
+        lines.extend(more)
+
+    add("warm", *witness.tasks(20, 1.0))
+    settings[len(lines)] = "#TF limit=db"
+    add("limited", *(witness.task(1000 + i, 0.3) for i in range(12)))
+    settings[len(lines)] = "#TF"
+    add("flaky", *["echo attempt $TASKFARMER_ATTEMPT; [ $TASKFARMER_ATTEMPT != 1 ] || exit 3"] * 10)
+    add("wrong", *["exit 7"] * 3)
+    add("pinned", *["echo CPUS=$TASKFARMER_CPUS OMP=$OMP_NUM_THREADS"] * 5)
+    add("others", *(witness.task(2000 + i, 0.3) for i in range(150)))
+    tasks = site.tasklist([line for i, task in enumerate(lines) for line in (settings.get(i), task) if line])
+    workdir, environ = Path(f"{tasks}_workdir"), cluster.environ(site)
+
+    first = cluster.submit(site, "--cpus-per-task=2", SCRIPTS / "multinode.sh", tasks, *CONTROL)
+    _wait_until_begun(witness)
+    _ask(site, "pause", workdir, environ=environ)
+    plain = site.farm("--mpi", "off", "--proc", "2", "--progress", "none", "--workdir", workdir, environ=environ)
+    second = cluster.submit(site, "--nodes=2", "--cpus-per-task=2", SCRIPTS / "multinode.sh", tasks, "--proc", "2", name="2")
+
+    def are_all_waiting() -> bool:
+        status = _look(site, workdir, environ)
+        alive = [one for one in status["farmers"] if one["state"] == "alive" and one["slots"]]
+        return len(alive) == 8 and [run["task"] for run in status["running"]] == [0] and bool(status["paused"])
+
+    wait_for(are_all_waiting, deadline=120, what="eight farmers that are paused while one task runs")
+    assert "1 task" in _ask(site, "cancel", workdir, "0", environ=environ)
+    before = _look(site, workdir, environ)["tasks"]
+    assert before["to_do"] + before["taken"] > 100
+    _ask(site, "resume", workdir, environ=environ)
+
+    def farmers_at_work_on_n4() -> list[str]:
+        return [run["farmer"] for run in _look(site, workdir, environ)["running"] if run["host"] == "n4"]
+
+    victim = wait_for(farmers_at_work_on_n4, deadline=60, what="a task on n4")[0]
+    os.kill(int(victim.split("-")[-2]), signal.SIGKILL)
+    codes = {job.wait(180)[0].code for job in (first, second)} | {plain.wait(180)}
+    assert codes == {1}, first.said() + second.said() + plain.said()
+
+    lists = settled(workdir, lines)
+    assert sorted(lists.failed) == [0, 1, 2, *groups["wrong"]]
+    runs = runs_of(workdir)
+    ends = {task: [run.cause for run in found if run.cause is not Cause.FARMER_DIED] for task, found in runs.items()}
+    assert ends[0] == [Cause.CANCELLED]
+    assert ends[1] == ends[2] == [Cause.TIME_LIMIT]
+    assert [ends[task] for task in groups["flaky"]] == [[Cause.EXIT, None]] * 10
+    assert [ends[task] for task in groups["wrong"]] == [[Cause.EXIT, Cause.EXIT]] * 3
+    assert all(ends[task] == [None] for name in ("warm", "limited", "pinned", "others") for task in groups[name])
+    assert 1 <= most_at_once(workdir, groups["limited"]) <= 2
+    died = [run for found in runs.values() for run in found if run.cause is Cause.FARMER_DIED]
+    assert 1 <= len(died) <= 2
+    status = _look(site, workdir, environ)
+    assert [one["host"] for one in status["farmers"] if one["state"] == "died"] == ["n4"]
+    shares = Counter[str]()
+    for one in status["farmers"]:
+        shares[one["job"]] += one["finished"]
+    assert set(shares) == {"", first.id, second.id}
+    assert all(shares.values()), shares
+    logs = Logs(Workdir(workdir), range(len(lines)))
+    assert {logs.ends(task)[1] for task in groups["flaky"]} == {b"attempt 2\n"}
+    assert {logs.packed(task)[1].read() for task in groups["flaky"] if 1 in logs.packed(task)} <= {b"attempt 1\n"}
+    assert {re.sub(rb"\d+", b"N", logs.ends(task)[1]) for task in groups["pinned"]} == {b"CPUS=N OMP=N\n"}
+    assert len(list((workdir / "logs").iterdir())) < 20  # only of the farmer that was killed
+    assert witness.overlaps() == []
+    _nothing_left_running(site)
+
+
+def test_a_halt_ends_the_tasks_of_all_ranks_a_plain_farmer_and_a_second_job(cluster: Cluster, site: Site) -> None:
+    up = site.path / "up"
+    failing = f"while [ $(wc -l <{up}) -lt 12 ]; do sleep 0.1; done; exit 1"
+    lines = [*[failing] * 2, *[f"echo up >>{up}; exec sleep 600"] * 30]
+    up.touch()
+    tasks = site.tasklist(lines)
+    workdir, environ = Path(f"{tasks}_workdir"), cluster.environ(site)
+    options = ("--proc", "2", "--halt", "now,fail=2", "--progress", "none")
+    first = cluster.submit(site, "--cpus-per-task=2", SCRIPTS / "multinode.sh", tasks, *options)
+    wait_for(lambda: (workdir / "farm.ini").exists(), deadline=60, what="the work directory")
+    plain = site.farm("--mpi", "off", *options[:2], "--progress", "none", "--workdir", workdir, environ=environ)
+    second = cluster.submit(site, "--nodes=2", "--cpus-per-task=2", SCRIPTS / "multinode.sh", tasks, *options[:2], name="2")
+    codes = [job.wait(120)[0].code for job in (first, second)]
+    assert [*codes, plain.wait(60)] == [75] * 3, first.said() + second.said() + plain.said()
+    lists = accounted(workdir, lines)
+    assert (sorted(lists.failed), sorted(lists.toprocess)) == ([0, 1], list(range(2, 32)))
+    assert "2 tasks failed (--halt now,fail=2)" in first.said()
+    _nothing_left_running(site)
+    refused = site.farm("--mpi", "off", "--workdir", workdir, environ=environ)
+    refused.succeed(30, code=2)
+    assert "halted: " in refused.stderr
 
 
 # -- ranks that leave early -----------------------------------------------------------------------
