@@ -128,7 +128,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=seconds,
         default=GRACE,
-        help="stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)",
+        help="stop this long before the end of the batch job, as far as the scheduler tells it (default: 15)",
     )
     group.add_argument(
         "--task-time",

@@ -28,6 +28,14 @@ def _launcher(signs: str, added: str) -> _Launcher:
 
 
 _LAUNCHERS = (
+    _launcher(  # jsrun of LSF
+        "JSM_NAMESPACE_RANK JSM_NAMESPACE_SIZE",
+        "JSM_*",
+    ),
+    _launcher(  # flux run; what names the job and its broker stays
+        "FLUX_TASK_RANK FLUX_TASK_LOCAL_ID",
+        "FLUX_JOB_NNODES FLUX_JOB_SIZE FLUX_KVS_NAMESPACE FLUX_PMI_LIBRARY_PATH FLUX_TASK_LOCAL_ID FLUX_TASK_RANK",
+    ),
     _launcher(  # Hydra's, Slurm's and Cray's process managers, as MPICH's library reads them
         "PMI_FD PMI_PORT PMI_RANK PMI_CONTROL_PORT PMI_CONTROL_FD",
         """

@@ -14,7 +14,7 @@ from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.job.ranks import Ranks
-from taskfarmer_mpi.job.slurm import give_nodes_back
+from taskfarmer_mpi.job.schedulers.slurm import give_nodes_back
 from taskfarmer_mpi.rendezvous.launcher import SRUN, launcher_of
 
 log = Log(__name__)

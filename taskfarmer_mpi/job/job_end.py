@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.job.schedulers.found import find_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ DOUBT = 12.0
 MANY = 100
 """More farmers than this that do not know of each other ask as often as so many."""
 _SAME = 2.0
-"""Ends that differ by less are one [s]."""
+"""Ends that differ by less are one [s], unless the scheduler's answers are coarser."""
 
 
 class Clocks(Value):
@@ -60,6 +62,7 @@ class JobEnd:
         *,
         grace: float,
         askers: int = 1,
+        resolution: float = _SAME,
         clocks: Clocks | None = None,
     ) -> None:
         """Take what is known.
@@ -74,12 +77,15 @@ class JobEnd:
             How long before that the farmer must stop [s].
         askers
             How many farmers ask for the same job without knowing of each other.
+        resolution
+            By how much the answers differ although nothing has changed [s].
         clocks
             What to read the time from; None for the node's.
         """
         self._ask = ask
         self._grace = grace
         self._clocks = clocks = clocks or Clocks()
+        self._same = max(_SAME, resolution)
         self._scale = max(1.0, askers / MANY)
         self._pause = LOOK_INTERVAL * _between(0.9, 1.1)
         self._lead = _between(LAST_LOOK[0], LAST_LOOK[1] * self._scale)
@@ -172,7 +178,7 @@ class JobEnd:
             self._doubt_until = -math.inf
             return False
         self._pause = min(self._pause, LOOK_INTERVAL)
-        has_moved = end != self._end and not abs(end - self._end) < _SAME
+        has_moved = end != self._end and not abs(end - self._end) < self._same
         is_news = has_moved or self._is_in_doubt
         if has_moved:
             log.warning("the job ends %s now; it was to end %s", _clock_time(end), _clock_time(self._end))
@@ -185,6 +191,15 @@ class JobEnd:
         self._end = end
         self._moment = self._clocks.steady() + end - self._clocks.wall() - self._grace
         self._doubt_until = -math.inf
+
+
+def make_job_end(end: float | None, environ: Mapping[str, str], *, grace: float, askers: int, clocks: Clocks) -> JobEnd:
+    """Return the end of the batch job that the environment names; the parameters are those of `JobEnd`."""
+    job = find_job(environ)
+    if job is None:
+        return JobEnd(end, None, grace=grace, askers=askers, clocks=clocks)
+    ask = partial(job.ask_end, job.number)
+    return JobEnd(end, ask, grace=grace, askers=askers, resolution=job.resolution, clocks=clocks)
 
 
 def _between(low: float, high: float) -> float:

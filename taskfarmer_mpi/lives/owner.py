@@ -13,8 +13,8 @@ import time
 
 FAMILY = "TASKFARMER_FAMILY"
 """The variable that names the farmers above a process, outermost first."""
-JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID", "FLUX_JOB_ID")
-"""The variables in which schedulers name their jobs."""
+JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID", "FLUX_JOB_ID", "SGE_JOB_SPOOL_DIR")
+"""The variables in which schedulers name their jobs; Grid Engine's number is in one that others use, too (JOB_ID)."""
 _SIGKILL = 9
 """As in signal, whose import takes longer than all else that a guardian does."""
 

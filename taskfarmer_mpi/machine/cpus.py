@@ -1,4 +1,4 @@
-"""How many CPUs a rank may use: those that it may run on, a quota of its control groups, and what Slurm gave it."""
+"""How many CPUs a rank may use: those that it may run on, a quota of its control groups, and what the scheduler gave it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.machine.allotment import cpus_by_scheduler
 from taskfarmer_mpi.machine.cgroups import OWN, cpu_quota
 
 _COUNTS = re.compile(r"(\d+)(?:\(x\d+\))?")
@@ -58,6 +59,8 @@ def find_cpus(environ: Mapping[str, str], *, is_step: bool, is_launched: bool, p
     is_batch = "SLURM_JOB_ID" in environ and not is_launched
     step = _number(environ, "SLURM_CPUS_ON_NODE") if is_step or is_batch else math.inf
     rank = _number(environ, "SLURM_CPUS_PER_TASK") if is_step else math.inf
+    if "SLURM_JOB_ID" not in environ:
+        step = cpus_by_scheduler(environ)
     return Cpus(own, rank, min(quota, step), int(min(_cpus_of_job(environ, is_launched=is_launched), quota)))
 
 

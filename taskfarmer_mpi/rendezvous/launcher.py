@@ -6,16 +6,47 @@ import re
 from collections.abc import Mapping
 
 _LAUNCHED = ("PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PALS_RANKID")
-_SIZES = ("PMI_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
-_LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
-_LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "PALS_LOCAL_SIZE", "PMI_LOCAL_SIZE")
+_SIZES = (
+    "PMI_SIZE",
+    "MPI_LOCALNRANKS",
+    "OMPI_COMM_WORLD_SIZE",
+    "SLURM_STEP_NUM_TASKS",
+    "JSM_NAMESPACE_SIZE",
+    "FLUX_JOB_SIZE",
+)
+_RANKS = (
+    "PMI_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "PMIX_RANK",
+    "PALS_RANKID",
+    "SLURM_PROCID",
+    "JSM_NAMESPACE_RANK",
+    "FLUX_TASK_RANK",
+)
+_LOCAL_RANKS = (
+    "MPI_LOCALRANKID",
+    "OMPI_COMM_WORLD_LOCAL_RANK",
+    "PALS_LOCAL_RANKID",
+    "PMI_LOCAL_RANK",
+    "SLURM_LOCALID",
+    "JSM_NAMESPACE_LOCAL_RANK",
+    "FLUX_TASK_LOCAL_ID",
+)
+_LOCAL_SIZES = (
+    "MPI_LOCALNRANKS",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "PALS_LOCAL_SIZE",
+    "PMI_LOCAL_SIZE",
+    "JSM_NAMESPACE_LOCAL_SIZE",
+)
 _LAUNCHERS = {
     "HYDI_CONTROL_FD": "mpiexec of MPICH (Hydra)",
     "PRTE_LAUNCHED": "mpiexec of Open MPI",
     "OMPI_MCA_orte_hnp_uri": "mpiexec of Open MPI",
     "SLURM_STEP_ID": "srun",
     "PALS_RANKID": "PALS",
+    "JSM_NAMESPACE_RANK": "jsrun",
+    "FLUX_TASK_RANK": "flux run",
 }
 """The variable that a launcher sets. Under srun, an mpiexec hands on what srun set: so the first one counts."""
 SRUN = _LAUNCHERS["SLURM_STEP_ID"]

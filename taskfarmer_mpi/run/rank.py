@@ -18,9 +18,8 @@ from taskfarmer_mpi.errors import FarmError, UserError, describe
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.job.channel import NoChannel
 from taskfarmer_mpi.job.coordination import Coordinator
-from taskfarmer_mpi.job.job_end import Clocks, JobEnd
+from taskfarmer_mpi.job.job_end import Clocks, JobEnd, make_job_end
 from taskfarmer_mpi.job.leader_duties import LeaderDuties, remove_own_board
-from taskfarmer_mpi.job.walltime import plan_question
 from taskfarmer_mpi.progress.display import Display
 from taskfarmer_mpi.rendezvous.communicator import Comm, SerialComm
 from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError
@@ -234,7 +233,7 @@ def _time_limit(start: Start, orders: Orders, offset: float, born: float, enviro
     timeout = math.inf if options.timeout is None else born + options.timeout
     askers = launched_size(environ) if len(orders.farmers) == 1 else 1
     grace = options.grace + stop_grace
-    job = JobEnd(orders.job_end, plan_question(environ), grace=grace, askers=askers, clocks=Clocks(offset=offset))
+    job = make_job_end(orders.job_end, environ, grace=grace, askers=askers, clocks=Clocks(offset=offset))
     return TimeLimit(timeout, job, stop_grace, options.grace)
 
 

@@ -18,6 +18,7 @@ from taskfarmer_mpi.farmer.outfit import Limits, make_outfit
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.leader_duties import clear_boards, make_own_board
 from taskfarmer_mpi.job.walltime import job_end, time_left
+from taskfarmer_mpi.lives.job_names import name_job
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.rendezvous import startup
@@ -101,7 +102,7 @@ class Start:
         self._comm, self.rank = comm, comm.rank
         self._limits = startup.Limits(options.lock_patience, options.mpi_patience, is_hurried)
         self._environ, self._name = environ, name
-        self._job, self._begin = environ.get("SLURM_JOB_ID", ""), time.time()
+        self._job, self._begin = name_job(environ), time.time()
         self._recovery = Recovery()
         self._absence: str | None = None
         """Why this rank can run no tasks, if so: the others go on."""
@@ -275,9 +276,8 @@ class Start:
 
     def _first_node_slot(self, orders: Orders, slots: int) -> int:
         """Return the number of slot 0 among the slots of its node; without MPI the launcher says it."""
-        if self._comm.size == 1:
-            return local_rank(self._environ) * slots
-        return orders.slots_before(self._comm.rank, self._plan.slots)
+        is_alone = self._comm.size == 1
+        return local_rank(self._environ) * slots if is_alone else orders.slots_before(self.rank, self._plan.slots)
 
     def _journal(self, identity: Identity, pool: Pool) -> Journal:
         """Begin the farmer's journal; if there are monitors, start them, and have them hear of what it notes."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.lives.job_names import parse_job
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import Owner, find_processes
 from taskfarmer_mpi.tasklists.task import Task
@@ -185,7 +186,7 @@ def _read(dead: list[_Dead], waiting: list[str]) -> None:
 
 def _survivors(farm: Farm, who: Identity) -> list[int]:
     """Return the processes of a dead farmer's tasks on this node, also those that let go of its lock."""
-    return find_processes(Owner(who.farmer, who.task_lock, str(farm.workdir.path), {"SLURM_JOB_ID": who.job}))
+    return find_processes(Owner(who.farmer, who.task_lock, str(farm.workdir.path), parse_job(who.job)))
 
 
 def _has_tasks(path: Path) -> bool:

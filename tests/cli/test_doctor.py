@@ -174,13 +174,15 @@ def test_the_world_is_compared_with_what_the_launcher_says(size: int, environ: d
 @pytest.mark.parametrize(
     ("environ", "said", "text", "is_wrong"),
     [
-        ({}, None, "no Slurm job: farmers stop at --timeout only", False),
+        ({}, None, "no batch job: farmers stop at --timeout only", False),
         ({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "1003661"}, None, "job 7 ends at 19", False),
         ({"SLURM_JOB_ID": "7"}, "N/A\n", "job 7 has no time limit", False),
         ({"SLURM_JOB_ID": "7"}, "1970-01-12T14:46:40\n", "in 1:00:00", False),
         ({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "999999"}, None, "SLURM_JOB_END_TIME=999999 is in the past", True),
         ({"SLURM_JOB_END_TIME": "0"}, None, "SLURM_JOB_END_TIME=0 is in the past", True),
         ({"SLURM_JOB_ID": "7"}, None, "Slurm does not say when it ends: squeue: No such file or directory", True),
+        ({"PBS_JOBID": "12.pbs"}, None, "PBS job 12.pbs: PBS does not say when it ends: qstat: No such", True),
+        ({"FLUX_URI": "local:///run/flux"}, "60\n", "Flux job batch ends at", False),
     ],
 )
 def test_the_time_left_is_said(environ: dict[str, str], said: str | None, text: str, is_wrong: bool) -> None:

@@ -65,6 +65,15 @@ ADDED = {
         "PMI_SIZE": "1",
     },
     "srun with pmi2": {"PMI_FD": "9", "PMI_JOBID": "17.0", "PMI_RANK": "0", "PMI_SIZE": "5", **STEP},
+    "jsrun": {"JSM_NAMESPACE_RANK": "0", "JSM_NAMESPACE_SIZE": "5", "JSM_SMPI_LIB": "x", "OMPI_COMM_WORLD_SIZE": "5"},
+    "flux run": {
+        "FLUX_JOB_SIZE": "5",
+        "FLUX_TASK_LOCAL_ID": "0",
+        "FLUX_TASK_RANK": "2",
+        "PMI_FD": "9",
+        "PMI_RANK": "2",
+        "PMI_SIZE": "5",
+    },
     "srun with cray_shasta": {
         "PALS_APID": "e7a1",
         "PALS_APINFO": "/var/spool/x",

@@ -13,7 +13,7 @@ from taskfarmer_mpi.common.programs import AskError, ask
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.early_leave import END_DELAY, LOOK_INTERVAL, REQUEST_INTERVAL, EarlyLeave, Step
-from taskfarmer_mpi.job.slurm import give_nodes_back
+from taskfarmer_mpi.job.schedulers.slurm import give_nodes_back
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import BasicRunner
 from taskfarmer_mpi.tasklists.task import Run, Task

@@ -13,7 +13,7 @@ from helpers import MPIEXEC, Process, Site, settled, wait_for
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.job import job_end
 from taskfarmer_mpi.job.job_end import DOUBT, GAP, LAST_LOOK, LOOK_INTERVAL, SHORTEST_INTERVAL, Clocks, JobEnd
-from taskfarmer_mpi.job.walltime import ask_end
+from taskfarmer_mpi.job.schedulers.slurm import ask_end
 
 BEGIN = 1_000_000.0
 """The wall clock where the steady one is 0 [s since the epoch]."""
@@ -22,12 +22,15 @@ BEGIN = 1_000_000.0
 class Scheduler:
     """Says when the job ends, and a clock that a test moves."""
 
-    def __init__(self, end: float, *, askers: int = 1, grace: float = 15.0, offset: float = 0.0) -> None:
+    def __init__(
+        self, end: float, *, askers: int = 1, grace: float = 15.0, offset: float = 0.0, resolution: float = 0.0
+    ) -> None:
         self.now = 0.0
         self.end: float | None = end
         self.asked: list[float] = []
         clocks = Clocks(lambda: self.now, lambda: BEGIN + self.now, offset)
-        self.job = JobEnd(BEGIN + end + offset, self._say, grace=grace, askers=askers, clocks=clocks)
+        known = BEGIN + end + offset
+        self.job = JobEnd(known, self._say, grace=grace, askers=askers, resolution=resolution, clocks=clocks)
 
     def _say(self) -> float:
         self.asked.append(self.now)
@@ -76,6 +79,14 @@ def test_an_end_that_differs_by_a_second_is_no_news() -> None:
     scheduler = Scheduler(10_000)
     scheduler.end = 10_001
     assert scheduler.run(2 * LOOK_INTERVAL) == 0
+
+
+def test_an_end_that_differs_by_less_than_the_answers_are_exact_is_no_news() -> None:
+    scheduler = Scheduler(10_000, resolution=150.0)
+    scheduler.end = 10_100
+    assert scheduler.run(2 * LOOK_INTERVAL) == 0
+    scheduler.end = 10_200
+    assert scheduler.run(2 * LOOK_INTERVAL) == 1
 
 
 def test_a_rank_hears_the_end_by_the_clock_of_rank_0() -> None:
@@ -192,13 +203,13 @@ def test_a_question_that_takes_long_holds_nobody_up(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_what_squeue_says_is_understood(said: str, end: float) -> None:
-    assert ask_end("7", lambda _: said) == end
+    assert ask_end("7", lambda *_command, **_: said) == end
 
 
 @pytest.mark.parametrize("said", ["", "\n", "slurm_load_jobs error: Invalid job id specified", "12:30"])
 def test_what_is_no_end_is_no_answer(said: str) -> None:
     with pytest.raises(AskError):
-        ask_end("7", lambda _: said)
+        ask_end("7", lambda *_command, **_: said)
 
 
 SQUEUE = """#!/bin/sh

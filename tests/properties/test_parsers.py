@@ -22,7 +22,7 @@ from taskfarmer_mpi.history.failed_runs import group_failures, read_failed_runs
 from taskfarmer_mpi.history.last_runs import read_last_runs
 from taskfarmer_mpi.job.board import _farmers_of
 from taskfarmer_mpi.job.messages import parse_name
-from taskfarmer_mpi.job.walltime import parse_end
+from taskfarmer_mpi.job.schedulers.slurm import parse_end
 from taskfarmer_mpi.repair.mending import find_damage, find_damaged_journals, mend, mend_journals
 from taskfarmer_mpi.report.contents import make_report
 from taskfarmer_mpi.report.page import load_template, render_page

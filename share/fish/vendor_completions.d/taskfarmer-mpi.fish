@@ -69,7 +69,7 @@ complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l shared -d 'work in 
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l accept-changes -d 'take over what was edited in the tasklist: new lines are new tasks, those whose lines are gone leave the list unless they run or are done (default: refused; taskfarmer-ctl check shows what differs)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l reclaim -d 'put tasks that are in nobody'"'"'s hands back on the list; only if no plain PyTaskFarmer is at work on them'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l timeout -x -d 'stop the whole job, not a task, after this time; 0: never. A task'"'"'s: --task-timeout (default: never)'
-complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l grace -x -d 'stop this long before the end of the Slurm job, as far as Slurm tells it (default: 15)'
+complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l grace -x -d 'stop this long before the end of the batch job, as far as the scheduler tells it (default: 15)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l task-time -x -d 'start no task with less than this left before the timeout or the end of the job (default: 1.5 times what tasks took so far)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l stay -d 'wait for tasks that are added or appended where none is left, until taskfarmer-ctl stop or the time is over'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l leave-early -x -d 'have a rank end, and under srun give its node back, when it had nothing to do for this time (default: 30)'

@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe_times(plan: Plan, handler: Handler, arguments: argparse.Namespace) -> Iterator[str]:
     """Yield how long the tasks will take on a node like this one, or in this job, if anything is known about that."""
+    from taskfarmer_mpi.job.schedulers.found import count_nodes
     from taskfarmer_mpi.job.walltime import job_end, time_left
     from taskfarmer_mpi.machine.cpus import find_cpus, share_out
     from taskfarmer_mpi.ordering.forecast import Forecast, foresee, say_forecast
@@ -108,8 +109,7 @@ def _describe_times(plan: Plan, handler: Handler, arguments: argparse.Namespace)
     left = time_left(job_end(environ), None, GRACE + read_rules(plan.rules).stop_grace)
     cpus = {0: ("here", find_cpus(environ, is_step=False, is_launched=False))}
     own = plan.slots or share_out(cpus, plan.cpu_share)[0]
-    nodes = environ.get("SLURM_JOB_NUM_NODES", "")
-    count = int(nodes) if nodes.isdecimal() and int(nodes) else 1
+    count = count_nodes(environ)
     yield from say_forecast(Forecast(expected, own * count, count, left))
 
 

@@ -1,6 +1,6 @@
 """Find out what may keep a farm from working here: one page for a support ticket.
 
-Versions, MPI and how it was launched, the time left of the Slurm job, hosts and CPUs, file systems, whether locks exclude.
+Versions, MPI and how it was launched, the time left of the batch job, hosts and CPUs, file systems, whether locks exclude.
 Under a launcher (srun -N5 taskfarmer-ctl doctor WORKDIR) all ranks take part: one page comes from rank 0, with a proof that
 locks exclude between the nodes. Nothing is run, and nothing is left behind. The exit code is 1 if something needs a mend.
 """

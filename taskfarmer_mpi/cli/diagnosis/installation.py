@@ -17,7 +17,8 @@ from pathlib import Path
 import taskfarmer_mpi
 from taskfarmer_mpi.common.programs import Ask, AskError, ask
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.job.walltime import ask_end, ask_squeue, stated_end
+from taskfarmer_mpi.job.schedulers.found import find_job
+from taskfarmer_mpi.job.walltime import stated_end
 from taskfarmer_mpi.rendezvous.launcher import SRUN, interface_of, launcher_of, started_ranks
 from taskfarmer_mpi.rendezvous.mpi_library import MpiDescription
 from taskfarmer_mpi.workdir.lock_files import LockFile
@@ -182,24 +183,24 @@ def _sizes_above_one(environ: Mapping[str, str]) -> list[int]:
 
 
 def find_time(environ: Mapping[str, str], run: Ask = ask, now: float | None = None) -> Finding:
-    """Say when the Slurm job ends."""
+    """Say when the batch job ends."""
     now = time.time() if now is None else now
-    job = environ.get("SLURM_JOB_ID", "")
+    job = find_job(environ)
     end = stated_end(environ)
     if end is not None and end <= now:
         text = (
             f"SLURM_JOB_END_TIME={end:.0f} is in the past: it comes from a job that is over, and farmers do not believe it"
         )
         return Finding("time", text, "unset SLURM_JOB_END_TIME, and what else starts with SLURM_ if this is no job")
-    if not job:
-        return Finding("time", "no Slurm job: farmers stop at --timeout only")
+    if job is None:
+        return Finding("time", "no batch job: farmers stop at --timeout only")
     try:
-        end = ask_end(job, lambda job: ask_squeue(job, run)) if end is None else end
+        end = job.ask_end(job.number, run) if end is None else end
     except AskError as error:
-        mend = "use --timeout, or #SBATCH --signal=B:USR1@60"
-        return Finding("time", f"job {job}: Slurm does not say when it ends: {error}", mend)
+        mend = "use --timeout, or have the scheduler send SIGUSR1 in time (Slurm: #SBATCH --signal=B:USR1@60)"
+        return Finding("time", f"{job.title}: {job.scheduler} does not say when it ends: {error}", mend)
     if end == math.inf:
-        return Finding("time", f"job {job} has no time limit")
+        return Finding("time", f"{job.title} has no time limit")
     left = int(end - now)
     clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end))
-    return Finding("time", f"job {job} ends at {clock}, in {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}")
+    return Finding("time", f"{job.title} ends at {clock}, in {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}")

@@ -1,9 +1,16 @@
-"""The one thing that a farm asks of Slurm: to take nodes back."""
+"""What a farm asks of Slurm: when the job ends, and to take nodes back."""
 
 from __future__ import annotations
 
-from taskfarmer_mpi.common.programs import Ask, AskError, ask
+import math
+import time
 
+from taskfarmer_mpi.common.programs import Ask, AskError, ask
+from taskfarmer_mpi.job.schedulers.plain import plain_environment
+
+_SETTINGS = ("SQUEUE_", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN")
+"""What users set for themselves that changes what is printed."""
+_NEVER = ("N/A", "NONE", "UNKNOWN", "UNLIMITED")
 _OWN_STEPS = frozenset(["batch", "extern", "interactive"])
 """Steps that any job may have, which need no node but the first."""
 
@@ -41,3 +48,30 @@ def give_nodes_back(job: str, step: str, nodes: set[str], run: Ask = ask) -> lis
         return []
     run("scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}")
     return [node for node in present if node not in kept]
+
+
+def ask_end(job: str, run: Ask = ask) -> float:
+    """Return when a job, or the first of its parts, ends by `squeue` [s since the epoch]; infinite if it has no limit.
+
+    Raises
+    ------
+    AskError
+        If there is no answer, or one that is not understood.
+    """
+    said = run("squeue", "--noheader", f"--jobs={job}", "--format=%e", environ=plain_environment(*_SETTINGS)).split()
+    if said and all(word.upper() in _NEVER for word in said):
+        return math.inf
+    ends = [end for end in map(parse_end, said) if end is not None]
+    if not ends:
+        raise AskError(f"squeue: {' '.join(said)[:80] or 'no answer'}")
+    return min(ends)
+
+
+def parse_end(text: str) -> float | None:
+    """Return the end of a job from what `squeue` prints: UTC, as it is asked, or a word where there is no limit."""
+    import calendar
+
+    try:
+        return float(calendar.timegm(time.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return None
