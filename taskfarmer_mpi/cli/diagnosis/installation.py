@@ -17,8 +17,6 @@ from pathlib import Path
 import taskfarmer_mpi
 from taskfarmer_mpi.common.programs import Ask, AskError, ask
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.job.schedulers.found import find_job
-from taskfarmer_mpi.job.walltime import stated_end
 from taskfarmer_mpi.rendezvous.launcher import SRUN, interface_of, launcher_of, started_ranks
 from taskfarmer_mpi.rendezvous.mpi_library import MpiDescription
 from taskfarmer_mpi.workdir.lock_files import LockFile
@@ -184,6 +182,9 @@ def _sizes_above_one(environ: Mapping[str, str]) -> list[int]:
 
 def find_time(environ: Mapping[str, str], run: Ask = ask, now: float | None = None) -> Finding:
     """Say when the batch job ends."""
+    from taskfarmer_mpi.job.schedulers.found import find_job
+    from taskfarmer_mpi.job.walltime import stated_end
+
     now = time.time() if now is None else now
     job = find_job(environ)
     end = stated_end(environ)
