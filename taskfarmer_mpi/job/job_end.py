@@ -15,7 +15,7 @@ from functools import partial
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.job.schedulers.found import find_job
+from taskfarmer_mpi.job.walltime import own_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class JobEnd:
 
 def make_job_end(end: float | None, environ: Mapping[str, str], *, grace: float, askers: int, clocks: Clocks) -> JobEnd:
     """Return the end of the batch job that the environment names; the parameters are those of `JobEnd`."""
-    job = find_job(environ)
+    job = own_job(environ)
     if job is None:
         return JobEnd(end, None, grace=grace, askers=askers, clocks=clocks)
     ask = partial(job.ask_end, job.number)

@@ -8,7 +8,11 @@ from collections.abc import Mapping
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
-from taskfarmer_mpi.job.schedulers.found import BatchJob, find_job
+from taskfarmer_mpi.lives.owner import JOBS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.job.schedulers.found import BatchJob
 
 log = Log(__name__)
 
@@ -30,7 +34,7 @@ def job_end(environ: Mapping[str, str], job: BatchJob | None = None) -> float | 
         return known
     if known is not None:
         log.warning("%s=%.0f is in the past, of a job that is over: it is not believed; unset it", _VARIABLE, known)
-    job = job or find_job(environ)
+    job = job or own_job(environ)
     if job is None:
         return None
     try:
@@ -62,3 +66,12 @@ def stated_end(environ: Mapping[str, str]) -> float | None:
     """Return when the job ends by the environment [s since the epoch], which may be of another job; None if not said."""
     known = environ.get(_VARIABLE, "")
     return float(known) if known.isdecimal() else None
+
+
+def own_job(environ: Mapping[str, str]) -> BatchJob | None:
+    """Return the job of this process; None if it is in none that is known."""
+    if environ.keys().isdisjoint((*JOBS, "FLUX_URI")):
+        return None
+    from taskfarmer_mpi.job.schedulers.found import find_job
+
+    return find_job(environ)

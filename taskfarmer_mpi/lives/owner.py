@@ -11,6 +11,10 @@ The guardian uses this, so it imports nothing but the standard library's lightes
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 FAMILY = "TASKFARMER_FAMILY"
 """The variable that names the farmers above a process, outermost first."""
 JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "OAR_JOB_ID", "FLUX_JOB_ID", "SGE_JOB_SPOOL_DIR")
@@ -78,6 +82,19 @@ class Owner:
         except (OSError, ValueError):
             pass  # it was settled, or has a torn line: the tasks before it count
         return running
+
+
+def name_job(environ: "Mapping[str, str]") -> str:
+    """Return the job of a process for its farmer's journal: a number of Slurm's, or ``VARIABLE=value``; nothing for none."""
+    name = next((name for name in JOBS if environ.get(name)), JOBS[0])
+    value = environ.get(name, "")
+    return value if name == JOBS[0] else f"{name}={value}"
+
+
+def parse_job(text: str) -> dict[str, str]:
+    """Return what the variable says of a job that `name_job` named."""
+    name, _, value = text.rpartition("=")
+    return {name or JOBS[0]: value}
 
 
 def cgroup_job(process: str) -> bytes:

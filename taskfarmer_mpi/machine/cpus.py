@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.common.values import Value
-from taskfarmer_mpi.machine.allotment import cpus_by_scheduler
 from taskfarmer_mpi.machine.cgroups import OWN, cpu_quota
 
+_OTHER_SCHEDULERS = ("LSB_JOBID", "PBS_JOBID", "SGE_JOB_SPOOL_DIR")
 _COUNTS = re.compile(r"(\d+)(?:\(x\d+\))?")
 
 
@@ -59,7 +59,9 @@ def find_cpus(environ: Mapping[str, str], *, is_step: bool, is_launched: bool, p
     is_batch = "SLURM_JOB_ID" in environ and not is_launched
     step = _number(environ, "SLURM_CPUS_ON_NODE") if is_step or is_batch else math.inf
     rank = _number(environ, "SLURM_CPUS_PER_TASK") if is_step else math.inf
-    if "SLURM_JOB_ID" not in environ:
+    if "SLURM_JOB_ID" not in environ and not environ.keys().isdisjoint(_OTHER_SCHEDULERS):
+        from taskfarmer_mpi.machine.allotment import cpus_by_scheduler
+
         step = cpus_by_scheduler(environ)
     return Cpus(own, rank, min(quota, step), int(min(_cpus_of_job(environ, is_launched=is_launched), quota)))
 

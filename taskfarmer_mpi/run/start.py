@@ -18,8 +18,8 @@ from taskfarmer_mpi.farmer.outfit import Limits, make_outfit
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.leader_duties import clear_boards, make_own_board
 from taskfarmer_mpi.job.walltime import job_end, time_left
-from taskfarmer_mpi.lives.job_names import name_job
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.lives.owner import name_job
 from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm

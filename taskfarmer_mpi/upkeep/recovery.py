@@ -16,9 +16,8 @@ from pathlib import Path
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import FarmError
-from taskfarmer_mpi.lives.job_names import parse_job
 from taskfarmer_mpi.lives.life_locks import LifeLock
-from taskfarmer_mpi.lives.owner import Owner, find_processes
+from taskfarmer_mpi.lives.owner import Owner, find_processes, parse_job
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file

@@ -182,11 +182,10 @@ def _sizes_above_one(environ: Mapping[str, str]) -> list[int]:
 
 def find_time(environ: Mapping[str, str], run: Ask = ask, now: float | None = None) -> Finding:
     """Say when the batch job ends."""
-    from taskfarmer_mpi.job.schedulers.found import find_job
-    from taskfarmer_mpi.job.walltime import stated_end
+    from taskfarmer_mpi.job.walltime import own_job, stated_end
 
     now = time.time() if now is None else now
-    job = find_job(environ)
+    job = own_job(environ)
     end = stated_end(environ)
     if end is not None and end <= now:
         text = (

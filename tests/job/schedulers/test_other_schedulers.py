@@ -12,7 +12,7 @@ from helpers import Site, accounted, settled
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.job.schedulers.found import BatchJob, count_nodes, find_job
 from taskfarmer_mpi.job.walltime import job_end
-from taskfarmer_mpi.lives.job_names import name_job, parse_job
+from taskfarmer_mpi.lives.owner import name_job, parse_job
 from taskfarmer_mpi.machine.allotment import cpus_by_scheduler
 
 PBS_PRO = """Job Id: 1234.pbs01
