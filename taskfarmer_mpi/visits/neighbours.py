@@ -13,7 +13,7 @@ from taskfarmer_mpi.workdir.journal_reading import open_journals, read_last_reco
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
 
 _COUNT_INTERVAL = 2.0
-"""How old the number of farmers may be [s]."""
+"""How old the number of farmers may be [s]: longer where they are many, who count 20 times a second together."""
 _LOOKED_AT = 64
 """At how many other journals one comparison looks; with more of them at some that are chosen by chance."""
 _SILENCE = 150.0
@@ -54,7 +54,7 @@ class Neighbours:
     def count(self) -> int:
         """Return how many farmers share the list, this one included."""
         now = self._clock()
-        if now - self._counted > _COUNT_INTERVAL:
+        if now - self._counted > max(_COUNT_INTERVAL, self._count / 20):
             with suppress(FarmError):  # how much is taken is not worth trouble
                 self._count = len(open_journals(self._own.parent))
             self._counted = now

@@ -10,6 +10,12 @@ MIN_INTERVAL = 0.2
 """Shortest planned time between visits [s]."""
 MAX_INTERVAL = 10.0
 """Longest planned time between visits [s]."""
+LOCK_SHARE = 0.25
+"""The part of the time for which the visits of all farmers together may hold the lock."""
+LEAST_HOLD = 0.0025
+"""What a visit counts at least as, when it comes to that share [s]: so they all make 100 visits a second at most."""
+MAX_SHARED_INTERVAL = 30.0
+"""Longest planned time between visits where that is for the sake of the others [s]."""
 RELOOK = 2.0
 """How long a farmer that found the list empty waits before it looks again, if it still runs tasks [s]."""
 
@@ -23,22 +29,35 @@ class Pace:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._task: float | None = None
-        self._visit = 0.0
-        self._plan()
+        self._visit = self._hold = 0.0
+        self._plan(1)
 
     def see_task(self, duration: float) -> None:
         """Take the duration of a run [s] into account."""
         weight = _MEMORY / self._slots
         self._task = duration if self._task is None else (1 - weight) * self._task + weight * duration
 
-    def see_visit(self, cost: float) -> None:
-        """Take the duration of a visit [s], the wait for the lock included, into account."""
-        self._visit += _MEMORY * (cost - self._visit)
-        self._plan()
+    def see_visit(self, cost: float, hold: float = 0.0, farmers: int = 1) -> None:
+        """Take a visit into account.
 
-    def _plan(self) -> None:
-        self.interval = min(max(self._visit / VISIT_SHARE, MIN_INTERVAL), MAX_INTERVAL)
-        """Planned time between visits [s]: it grows with their cost, so that many farmers do not queue at the lock."""
+        Parameters
+        ----------
+        cost
+            Its duration, the wait for the lock included [s].
+        hold
+            For how long it held the lock [s].
+        farmers
+            Farmers that share the list.
+        """
+        self._visit += _MEMORY * (cost - self._visit)
+        self._hold += _MEMORY * (hold - self._hold)
+        self._plan(farmers)
+
+    def _plan(self, farmers: int) -> None:
+        own = min(max(self._visit / VISIT_SHARE, MIN_INTERVAL), MAX_INTERVAL)
+        shared = min(farmers * max(self._hold, LEAST_HOLD) / LOCK_SHARE, MAX_SHARED_INTERVAL) if farmers > 1 else 0.0
+        self.interval = max(own, shared)
+        """Planned time between visits [s]: it grows with their cost and the number of farmers, who so do not queue."""
         self.gap = self.interval / 20
         """Least time between visits while a slot has nothing to do [s]."""
         self.relook = max(RELOOK, 2 * self.interval)

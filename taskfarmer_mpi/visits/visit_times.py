@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 
 from taskfarmer_mpi.common.log import Log
@@ -11,12 +10,10 @@ from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FarmError, ShortageError, UserError, is_shortage
 from taskfarmer_mpi.visits.pace import Pace
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.workdir.lock_files import LockPauses
 from taskfarmer_mpi.workdir.locks import REPORT, WorkLock
 
 log = Log(__name__)
-
-_PAUSES = (0.001, 0.05)
-"""Shortest and longest pause between two attempts at the lock [s]; it doubles."""
 
 
 class Situation(Value, is_frequent=True):
@@ -55,7 +52,9 @@ class VisitTimes:
         """Know that a task was started now."""
         self._last_start = self._clock()
 
-    def see_visit(self, begin: float, *, has_taken: bool, blocked: float = 0.0) -> None:
+    def see_visit(
+        self, begin: float, *, has_taken: bool, blocked: float = 0.0, waited: float = 0.0, farmers: int = 1
+    ) -> None:
         """Know that a visit ended now which began at some time, the wait for the lock included.
 
         Parameters
@@ -66,11 +65,16 @@ class VisitTimes:
             Whether it brought tasks.
         blocked
             If those on the list may not be taken as long as others run: the time until the next look [s]; else 0.
+        waited
+            For how long it was waited for the lock [s].
+        farmers
+            Farmers that share the list.
         """
         self._last, self._blocked = self._clock(), blocked
         if has_taken:
             self._last_start = self._last
-        self._pace.see_visit(self._last - begin)
+        cost = self._last - begin
+        self._pace.see_visit(cost, max(cost - waited, 0.0), farmers)
         self._next = self._last + self._pace.gap
 
     @property
@@ -106,14 +110,16 @@ class VisitTimes:
 class LockWait:
     """One farmer's wait for the lock of the work directory, in which it goes on running tasks."""
 
-    def __init__(self, lock: WorkLock, clock: Callable[[], float]) -> None:
+    def __init__(self, lock: WorkLock, clock: Callable[[], float], farmers: Callable[[], int] = lambda: 1) -> None:
+        """Wait for nothing yet; `farmers` says how many farmers there are."""
         self._lock = lock
         self._clock = clock
+        self._pauses = LockPauses(farmers)
         self._end()
 
     def _end(self) -> None:
         self._since: float | None = None
-        self._pause = _PAUSES[0]
+        self._pauses.begin()
         self._report = REPORT
 
     def attempt(self, patience: float) -> float | None:
@@ -154,6 +160,4 @@ class LockWait:
 
     def next_pause(self) -> float:
         """Return how long to wait before the next attempt [s]."""
-        pause = self._pause * (0.5 + os.urandom(1)[0] / 255)
-        self._pause = min(2 * self._pause, _PAUSES[1])
-        return pause
+        return self._pauses.next(0.0 if self._since is None else self._clock() - self._since)

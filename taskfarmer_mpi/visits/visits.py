@@ -62,8 +62,9 @@ class Visits:
         self._clock = clock
         self._logs = logs
         self._visitor = Visitor(farm, journal, life)
-        self._lock_wait = LockWait(farm.lock, clock)
+        self._lock_wait = LockWait(farm.lock, clock, neighbours.count)
         self._neighbours = neighbours
+        self._farmers = 1
         self._pause = self._waiting = ""
         self._shortage = Shortage("the lists are not visited", clock)
         self.times = VisitTimes(pace, clock)
@@ -80,6 +81,7 @@ class Visits:
         """
         now, begin = self._clock(), time.time()
         patience = min(self._lock_patience, STOP_PATIENCE) if situation.is_stopping else self._lock_patience
+        self._farmers = self._neighbours.count()
         try:
             waited = self._lock_wait.attempt(patience)
             if waited is None:
@@ -101,7 +103,8 @@ class Visits:
             self._logs.settle(tasks.outcomes)
         self._note(visit, begin, waited)
         blocked = self._blocked_pause(self._clock() - now) if visit.waiting else 0.0
-        self.times.see_visit(now - waited, has_taken=bool(visit.taken), blocked=blocked)
+        taken = bool(visit.taken)
+        self.times.see_visit(now - waited, has_taken=taken, blocked=blocked, waited=waited, farmers=self._farmers)
         self._say_waiting(visit)
         if self._pause:
             self.times.postpone(max(PAUSED_LOOK, self._neighbours.count() / 50))
@@ -149,8 +152,7 @@ class Visits:
 
     def _count(self, tasks: TasksInHand, situation: Situation, remaining: int) -> int:
         """Return how many tasks to take of the `remaining` ones."""
-        queued, farmers = len(tasks.queue), self._neighbours.count()
-        return self._pace.batch(free=situation.free, queued=queued, remaining=remaining, farmers=farmers)
+        return self._pace.batch(free=situation.free, queued=len(tasks.queue), remaining=remaining, farmers=self._farmers)
 
     def _note(self, visit: Visit, begin: float, wait: float) -> None:
         """Note a visit for the trace; idle farmers make many that bring nothing, which are left out."""

@@ -1,4 +1,4 @@
-"""The lock files of a work directory: where they are, by the environment, as PyTaskFarmer has it, and how one is held."""
+"""The lock files of a work directory: where they are, as PyTaskFarmer has it, how one is held, and how it is waited for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,17 @@ from taskfarmer_mpi.workdir.files import Workdir, close_lost, open_file
 
 LOCK_VARIABLES = ("SCRATCH", "TMP", "TMPDIR")
 """Where PyTaskFarmer 0.1.0 looks for a directory for its lock, in this order; its documentation names the first only."""
+
+_FIRST_PAUSE = 0.001
+"""The shortest pause between two attempts at a lock [s]; it doubles."""
+_LONG_PAUSES = (0.05, 2.0)
+"""The least and the most that the longest pause can be [s]."""
+_PER_FARMER = 0.01
+"""The longest pause for each farmer [s]: if all wait, they try 100 times a second together."""
+_LEAST_PER_FARMER = 0.0005
+"""For those that have waited for long: the same."""
+_STUCK = 15
+"""After so many longest pauses nobody seems to get the lock, and it is asked for seldom again."""
 
 
 def lock_paths(workdir: Workdir, environ: Mapping[str, str]) -> list[Path]:
@@ -53,6 +64,37 @@ def _check_scratch(environ: Mapping[str, str]) -> None:
     if folder is not None and not os.path.isdir(folder):
         reason = "it is empty" if not folder else "not a directory" if os.path.exists(folder) else "no such directory"
         raise UserError(f"SCRATCH={folder}: {reason}: the lock file belongs there; set SCRATCH to a directory, or unset it")
+
+
+class LockPauses:
+    """The pauses of one farmer between its attempts at a lock that others hold.
+
+    They grow, the more so the more farmers may be waiting: so a lock server has about as much to do whatever their number.
+    Nobody queues for the lock; the next one who asks gets it. So those that have waited for long ask oftener than newcomers.
+    """
+
+    def __init__(self, farmers: Callable[[], int]) -> None:
+        """Begin a wait; `farmers` says how many farmers there are, and is asked once in each wait."""
+        self._farmers = farmers
+        self._usual = self._least = 0.0
+        self._next = 0.0
+
+    def begin(self) -> None:
+        """Begin a new wait."""
+        self._usual = 0.0
+
+    def next(self, waited: float) -> float:
+        """Return how long to pause after an attempt in vain, if it was waited for a time before [s]."""
+        if not self._usual:
+            farmers = self._farmers()
+            self._usual = min(max(_LONG_PAUSES[0], _PER_FARMER * farmers), _LONG_PAUSES[1])
+            self._least = min(max(_LONG_PAUSES[0], _LEAST_PER_FARMER * farmers), self._usual)
+            self._next = max(_FIRST_PAUSE, self._usual / 50)
+        age = waited / self._usual
+        longest = self._usual if age > _STUCK else max(self._least, self._usual / (1 + age**3))
+        pause = min(self._next, longest)
+        self._next = min(2 * self._next, self._usual)
+        return pause * (0.5 + os.urandom(1)[0] / 255)
 
 
 class LockFile:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from taskfarmer_mpi.common.filesystems import is_local
 from taskfarmer_mpi.common.log import Log
-from taskfarmer_mpi.errors import FencedError, LockBusyError, UserError
+from taskfarmer_mpi.errors import FarmError, FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.agreement import read_agreement
 from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file, see_through
-from taskfarmer_mpi.workdir.lock_files import LockFile
+from taskfarmer_mpi.workdir.lock_files import LockFile, LockPauses
 
 log = Log(__name__)
 
@@ -158,21 +158,35 @@ class WorkLock:
             If others held it all that time; the message names the holder if it is known.
         """
         start = time.monotonic()
-        pause = 0.001
+        pauses = LockPauses(self._count_farmers)
         report = REPORT
         while not self.try_acquire():
             waited = time.monotonic() - start
             if waited > report:
                 log.warning("%s: waiting for the lock for %.0f s; %s", self.refused, waited, self.describe_holder())
                 report *= 2
-            if waited >= (min(patience, STOP_PATIENCE) if self.is_hurried() else patience):
+            left = (min(patience, STOP_PATIENCE) if self.is_hurried() else patience) - waited
+            if left <= 0:
                 raise LockBusyError(f"{self.refused}: no lock within {waited:.0f} s; {self.describe_holder()}")
-            time.sleep(pause * (0.5 + os.urandom(1)[0] / 255))
-            pause = min(2 * pause, 0.05)
+            self._rest(min(pauses.next(waited), left))
         try:
             yield
         finally:
             self.release()
+
+    def _rest(self, pause: float) -> None:
+        """Sleep for a time [s], but not long once the farmer was told to stop."""
+        end = time.monotonic() + pause
+        while pause > 0:
+            time.sleep(min(pause, 0.05 if self.is_hurried() else 0.25))
+            pause = 0.0 if self.is_hurried() else end - time.monotonic()
+
+    def _count_farmers(self) -> int:
+        from taskfarmer_mpi.workdir.journal_reading import open_journals
+
+        with suppress(FarmError):  # how often to ask is not worth trouble
+            return len(open_journals(self.workdir.farmers))
+        return 1
 
     def describe_holder(self) -> str:
         """Say who holds the lock, as far as this node can know."""
