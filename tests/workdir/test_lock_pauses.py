@@ -11,7 +11,6 @@ import pytest
 from fakes import Hand, make_farm
 
 from taskfarmer_mpi.errors import LockBusyError
-from taskfarmer_mpi.workdir import locks
 from taskfarmer_mpi.workdir.lock_files import LockPauses
 
 
@@ -94,8 +93,8 @@ def test_who_waits_with_patience_does_not_sleep_beyond_it(tmp_path: Path, monkey
         sleeps.append(pause)
         clock[0] += pause
 
-    monkeypatch.setattr(locks.time, "sleep", sleep)
-    monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.time.sleep", sleep)
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(type(farm.lock), "try_acquire", lambda _: False)
     with pytest.raises(LockBusyError, match="no lock within 5 s"), farm.lock.held(5.0):
         pass
