@@ -14,7 +14,7 @@ from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import open_file, read_file
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
-from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in
+from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in, sync_file
 
 PLAIN_PATIENCE = 2.0
 """How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
@@ -152,5 +152,7 @@ def reclaim(farm: Farm, patience: float) -> list[int]:
         lists = _open_lists(farm, opened)
         journals.advance()
         lost = _count(farm, lists, journals.held()).lost
+        if lost:
+            sync_file(farm.workdir.tasks_added)  # an addition may have died right before it did so
         give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in lost])
     return lost

@@ -213,6 +213,7 @@ def remove(world: World, actor: str, ids: Iterable[int]) -> None:
 def retry(world: World, actor: str, ids: Iterable[int] | None) -> None:
     """Have tasks done again, as `taskfarmer-ctl retry` does."""
     world.truth.before_retry = world.truth.recorded()
+    world.truth.is_asked_for = lambda task_id, is_finished: not is_finished if ids is None else task_id in ids
     farm = world.farm(actor)
     try:
         with hands(world.workdir, farm.lock) as journal:
@@ -220,3 +221,4 @@ def retry(world: World, actor: str, ids: Iterable[int] | None) -> None:
     finally:
         world.truth.see_retry()
         world.truth.before_retry.clear()
+        world.truth.is_asked_for = lambda *_: False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
@@ -108,6 +108,7 @@ class Protocol(RuleBasedStateMachine):
             except FarmError:
                 if name not in self.world.kernel.was_cut:
                     raise
+        self.world.truth.see_others()
 
     def _see_cut(self, name: str) -> None:
         for farmer in self.farmers:
@@ -369,3 +370,26 @@ TestProtocol.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture
+def protocol() -> Iterator[Protocol]:
+    """Return a model to be played by hand: what a long search found is played here for good."""
+    protocol = Protocol()
+    yield protocol
+    protocol.teardown()
+
+
+def test_tasks_whose_addition_died_are_on_the_disk_before_they_are_reclaimed(protocol: Protocol) -> None:
+    protocol.begin(tasks=1)
+    protocol.add(tasks=2, fault=Fault(Fate.KILLED, 6, 1.0))
+    protocol.reclaim(fault=None)
+    protocol.power(seed=0)
+
+
+def test_a_retry_may_take_off_what_was_recorded_while_its_node_was_cut_off(protocol: Protocol) -> None:
+    protocol.begin(tasks=1)
+    protocol.birth(fault=None)
+    protocol.work(which=0, tasks=1, codes=[0], is_recorded=False)
+    protocol.retry(ids={0}, fault=Fault(Fate.CUT_OFF, 0, 0.0))
+    protocol.nothing_is_wrong()

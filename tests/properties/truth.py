@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Truth:
 
     before_retry: dict[int, bool] = field(default_factory=dict)
     """What the lists said when a retry began that has not come to its end."""
+    is_asked_for: Callable[[int, bool], bool] = lambda *_: False
+    """Whether that retry is to take a task with its outcome off the lists."""
 
     def start(self, task_id: int, owner: str) -> None:
         """Note that a task is run."""
@@ -69,6 +72,10 @@ class Truth:
         """Check what must be true at any moment."""
         lost = self.safe - self.recorded().keys()
         assert not lost, f"outcomes were lost: {sorted(lost)}"
+
+    def see_others(self) -> None:
+        """Note what others recorded while a retry is under way: what it is asked for it may find then, and take off."""
+        self.before_retry |= {task: how for task, how in self.recorded().items() if self.is_asked_for(task, how)}
 
     def see_retry(self) -> None:
         """Note what the retry that is under way has taken off the lists."""
