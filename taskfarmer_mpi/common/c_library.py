@@ -7,6 +7,7 @@ import signal
 
 _PR_SET_PDEATHSIG = 1
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _AT_EMPTY_PATH, _AT_STATX_FORCE_SYNC = 0x1000, 0x2000
 _STATX_BASIC_STATS = 0x7FF
 
@@ -51,6 +52,19 @@ def ask_for_attributes(fd: int) -> None:
     if hasattr(library, "statx"):
         flags = _AT_EMPTY_PATH | _AT_STATX_FORCE_SYNC
         library.statx(fd, b"", flags, _STATX_BASIC_STATS, ctypes.create_string_buffer(256))
+
+
+def ask_for_name(path: bytes) -> None:
+    """Have the kernel ask the file system which file has a name now, whatever it remembers of it.
+
+    A file is renamed to its own name unless that is taken, as renameat2(2) of Linux 3.15 has it: nothing comes of that, but
+    the kernel looks first. Where the C library has no such function, nothing is done.
+    """
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    if hasattr(library, "renameat2"):
+        library.renameat2(_AT_FDCWD, path, _AT_FDCWD, path, _RENAME_NOREPLACE)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

@@ -26,6 +26,9 @@ DEFAULT_LEASE = 60.0
 """The same for a file system that other nodes may have, and of which no more is known [s]."""
 
 
+_remembering: set[int] = set()  # file systems, by device, whose files this node takes for what they were a moment ago
+
+
 class Mount(Value):
     """A mounted file system."""
 
@@ -65,6 +68,37 @@ def keeps_attributes(path: str | os.PathLike[str]) -> bool:
         return False
     mount = mount_of(path)
     return mount is not None and mount.type.partition(".")[0] == "fuse"
+
+
+def see_through(folder: Path) -> None:
+    """Have files be what other nodes have made of them whenever they are opened, if their file system remembers too long.
+
+    From then on, by `see_name` and `see_attributes`, which do nothing before.
+    """
+    if keeps_attributes(folder):
+        _remembering.add(folder.stat().st_dev)
+
+
+def see_name(path: Path | str) -> None:
+    """Have a name stand for the file that has it now."""
+    if _remembering:
+        from taskfarmer_mpi.common.c_library import ask_for_name
+
+        ask_for_name(os.fsencode(path))
+
+
+def see_attributes(fd: int) -> None:
+    """Have an open file be as large as it is now."""
+    if _remembering and os.fstat(fd).st_dev in _remembering:
+        from taskfarmer_mpi.common.c_library import ask_for_attributes
+
+        ask_for_attributes(fd)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file has a name now, whatever this node remembers."""
+    see_name(path)
+    return path.exists()
 
 
 def lease_of(path: str | os.PathLike[str]) -> float:

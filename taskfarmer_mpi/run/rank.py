@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -28,7 +27,8 @@ from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.run.ending import EXIT_LEFT, EXIT_USAGE, Ending, end_job, leave
 from taskfarmer_mpi.run.start import Options, Start
 from taskfarmer_mpi.upkeep.added_tasks import file_state
-from taskfarmer_mpi.workdir.files import Workdir, node_name
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.journal import new_name
 from taskfarmer_mpi.workdir.stop_requests import LOOK_INTERVAL, StopRequest, stop_requests
 
 TYPE_CHECKING = False
@@ -75,7 +75,7 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
         If only this rank cannot.
     """
     born = time.monotonic()
-    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{os.urandom(3).hex()}"
+    name = new_name()
     try:
         start, orders, offset = _come_to_start(options, comm, environ, name, receiver)
     except DismissedError:

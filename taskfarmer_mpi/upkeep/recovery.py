@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import is_there
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
 from taskfarmer_mpi.errors import FarmError
@@ -105,7 +106,7 @@ def recover_at_start(farm: Farm, patience: float) -> Recovery:
         _ended(readers)  # the long way, without the lock; what comes after is short
         with farm.lock.held(patience):
             farm.catalog.advance()
-            _strike_out(farm, _ended(reader for reader in readers if reader.path.exists()))
+            _strike_out(farm, _ended(reader for reader in readers if is_there(reader.path)))
     return recovery
 
 
@@ -143,7 +144,7 @@ def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
         life = LifeLock.seize(Path(who.alive_lock))
     except OSError as error:
         farm.workdir.refresh()
-        if path.exists() and _has_tasks(path):
+        if is_there(path) and _has_tasks(path):
             waiting.append(
                 f"whether {who.label} lives is not known ({who.alive_lock}: {error.strerror}); if it does not,"
                 f" and the file is missing: touch {who.alive_lock}"
@@ -204,7 +205,7 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
         farm.catalog.advance()
         recorded.advance()
         others.advance()
-        present = [farmer for farmer in dead if farmer.reader.path.exists()]  # the others left before they were seized
+        present = [farmer for farmer in dead if is_there(farmer.reader.path)]  # the others left before they were seized
         settled = [farmer for farmer in present if _is_known(farm, farmer)]
         states = [farmer.state for farmer in settled if farmer.state is not None]
         _record(farm, states, recorded.flags)

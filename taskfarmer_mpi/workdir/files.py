@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import see_attributes, see_name
 from taskfarmer_mpi.errors import FarmError, UserError
 
 NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
@@ -17,8 +18,6 @@ NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """Nothing is followed, and a pipe that somebody put in the place of a file is not waited for."""
-
-_remembering: set[int] = set()  # file systems, by device, whose files this node takes for what they were a moment ago
 
 
 def user_name(number: int) -> str:
@@ -39,20 +38,10 @@ def node_name() -> str:
 
 def open_file(path: Path | str, flags: int, mode: int = 0o666) -> int:
     """Open `path` without following a symbolic link at its end; return the descriptor."""
+    see_name(path)
     fd = os.open(path, flags | _SAFE, mode)
-    if _remembering and os.fstat(fd).st_dev in _remembering:
-        from taskfarmer_mpi.common.c_library import ask_for_attributes
-
-        ask_for_attributes(fd)
+    see_attributes(fd)
     return fd
-
-
-def see_through(folder: Path) -> None:
-    """Have `open_file` see what other nodes have written to files in a folder, if its file system remembers too long."""
-    from taskfarmer_mpi.common.filesystems import keeps_attributes
-
-    if keeps_attributes(folder):
-        _remembering.add(folder.stat().st_dev)
 
 
 def share(fd: int, directory: Path) -> None:

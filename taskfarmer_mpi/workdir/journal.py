@@ -6,15 +6,21 @@ import os
 import time
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import see_name
 from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.files import close_lost, inode_of, lock_for_writing, open_file, share, write_all
+from taskfarmer_mpi.workdir.files import close_lost, inode_of, lock_for_writing, node_name, open_file, share, write_all
 from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, FORMAT, OPEN_SUFFIX, Identity, encode_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+def new_name() -> str:
+    """Return the name of a new farmer: its time of birth, node and process, and a number by chance."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{node_name()}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
 class Journal:
@@ -88,6 +94,7 @@ class Journal:
 
         Its status is not asked for: on NFS that would bring all that was noted to the server first.
         """
+        see_name(self.path)
         try:
             fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:

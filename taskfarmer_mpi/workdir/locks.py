@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskfarmer_mpi.common.filesystems import is_local
+from taskfarmer_mpi.common.filesystems import is_local, see_through
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.agreement import read_agreement
-from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file, see_through
+from taskfarmer_mpi.workdir.files import NO_LOCKS, Workdir, read_file
 from taskfarmer_mpi.workdir.lock_files import LockFile, LockPauses
 
 log = Log(__name__)

@@ -1,4 +1,4 @@
-"""Under the lock a list is as the last one left it, also where the kernel remembers files: FUSE."""
+"""Under the lock a list is as the last one left it, also where the kernel remembers files and their names: FUSE."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from campaign.fuse import two_mounts
 from conftest import skip_or_fail
-from fakes import make_farm, take_tasks
+from fakes import Hand, make_farm, take_tasks
 
 from taskfarmer_mpi.common import c_library, filesystems
-from taskfarmer_mpi.workdir import files
-from taskfarmer_mpi.workdir.files import open_file, read_file, see_through
+from taskfarmer_mpi.common.filesystems import is_there, see_through
+from taskfarmer_mpi.workdir.files import open_file, read_file
 
 
 @pytest.fixture(autouse=True)
 def trust(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no file system seen through at first, and later tests none of these."""
-    monkeypatch.setattr(files, "_remembering", set())
+    monkeypatch.setattr(filesystems, "_remembering", set())
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(
         c_library, "ask_for_attributes", lambda fd: names.append(Path(f"/proc/self/fd/{fd}").readlink().name)
     )
+    monkeypatch.setattr(c_library, "ask_for_name", lambda _: None)
     return names
 
 
@@ -73,7 +74,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
         pytest.skip("needs root and /dev/fuse")
     if shutil.which("bindfs") is None:
         skip_or_fail("bindfs is not installed")
-    monkeypatch.setattr(files, "_remembering", set())  # a new mount may have the number of an earlier one
+    monkeypatch.setattr(filesystems, "_remembering", set())  # a new mount may have the number of an earlier one
     with two_mounts(tmp_path) as (first, _):
         yield first, tmp_path / "other"
 
@@ -106,3 +107,68 @@ def test_without_that_the_size_is_the_one_of_before(mounts: tuple[Path, Path]) -
             assert (size, truth) == (18, 26)
             return
     pytest.fail("this mount remembers no size, so the test above shows nothing")
+
+
+# -- names ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory whose names stand for the files of a moment ago until they are asked for, as on FUSE."""
+    path = tmp_path / "list"
+
+    def ask(name: bytes) -> None:
+        (tmp_path / "now").rename(os.fsdecode(name))
+
+    path.write_text("was\n")
+    (tmp_path / "now").write_text("now\n")
+    monkeypatch.setattr(c_library, "ask_for_name", ask)
+    monkeypatch.setattr(filesystems, "keeps_attributes", lambda _: True)
+    return path
+
+
+def test_a_list_that_was_replaced_is_asked_for_by_its_name(renamed: Path) -> None:
+    assert read_file(renamed) == b"was\n"
+    see_through(renamed.parent)
+    assert read_file(renamed) == b"now\n"
+
+
+def test_a_name_is_asked_for_before_a_journal_counts_as_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.journal"
+    monkeypatch.setattr(c_library, "ask_for_name", lambda name: Path(os.fsdecode(name)).unlink())
+    path.touch()
+    assert is_there(path)
+    monkeypatch.setattr(filesystems, "_remembering", {path.stat().st_dev})
+    assert not is_there(path)
+
+
+def test_a_farmer_asks_for_its_journals_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = Hand(make_farm(tmp_path, ["true"]), "one")
+    assert hand.journal.is_own()
+    monkeypatch.setattr(c_library, "ask_for_name", lambda name: Path(os.fsdecode(name)).rename(tmp_path / "closed"))
+    monkeypatch.setattr(filesystems, "_remembering", {0})
+    assert not hand.journal.is_own()
+
+
+def test_to_ask_for_a_name_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    c_library.ask_for_name(bytes(path))
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("0 true\n")
+    before = path.stat()
+    c_library.ask_for_name(bytes(path))
+    assert (path.stat().st_ino, path.stat().st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+    assert path.read_text() == "0 true\n"
+
+
+def test_names_can_be_asked_for_by_a_mount(mounts: tuple[Path, Path]) -> None:
+    here, there = mounts
+    (here / "list").write_text("0 true\n")
+    see_through(there)
+    assert read_file(there / "list") == b"0 true\n"
+    (here / "draft").write_text("1 true\n")
+    (here / "draft").rename(here / "list")
+    assert read_file(there / "list") == b"1 true\n"
+    (here / "list").unlink()
+    assert read_file(there / "list") is None
+    assert list(here.iterdir()) == []
