@@ -13,16 +13,16 @@ CHANGING = (
 )
 """Calls by which a farmer changes anything that others can see."""
 ERRORS = {
-    "write": "EIO ENOSPC EDQUOT ESTALE EINTR",
+    "write": "EIO ENOSPC EDQUOT ESTALE EINTR EROFS",
     "pwrite64": "EIO ENOSPC ESTALE",
-    "ftruncate": "EIO ENOSPC ESTALE EINTR",
+    "ftruncate": "EIO ENOSPC ESTALE EINTR EROFS",
     "fdatasync": "EIO ENOSPC EDQUOT ESTALE",
     "fsync": "EIO ENOSPC EDQUOT ESTALE",
     "flock": "ENOLCK EIO ESTALE EINTR",
-    "openat": "EIO ESTALE EACCES EMFILE ENFILE EINTR ENOSPC",
-    "rename": "EIO ENOSPC ESTALE EACCES",
-    "unlink": "EIO ESTALE EACCES",
-    "mkdir": "EIO ENOSPC EACCES",
+    "openat": "EIO ESTALE EACCES EMFILE ENFILE EINTR ENOSPC EROFS",
+    "rename": "EIO ENOSPC ESTALE EACCES EROFS",
+    "unlink": "EIO ESTALE EACCES EROFS",
+    "mkdir": "EIO ENOSPC EACCES EROFS",
     "read": "EIO ESTALE EINTR",
     "pread64": "EIO ESTALE EINTR",
     "newfstatat": "EIO ESTALE EACCES",
@@ -67,6 +67,11 @@ def killing(out: Path, call: str, number: int, path: Path | None = None) -> list
 def failing(out: Path, call: str, error: str, number: int) -> list[str]:
     """Return the words before a command by which its n-th call of a name fails."""
     return traced(out, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={number}")
+
+
+def excluding_nobody(out: Path) -> list[str]:
+    """Return the words before a command by which it gets each lock that it asks for, whoever has it."""
+    return traced(out, "-e", "trace=flock", "-e", "inject=flock:retval=0")
 
 
 def slow(out: Path, seconds: float) -> list[str]:

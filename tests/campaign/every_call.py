@@ -17,6 +17,7 @@ from pathlib import Path
 
 from campaign.calls import Call, changing, killing, read_calls, traced
 from campaign.local import Launch, LocalFarm
+from campaign.same_names import NAME
 
 DEADLINE = 120.0
 LIMIT = 5
@@ -131,7 +132,7 @@ class Killer:
         self._restore()
         out = self._folder / "trace"
         path = self._farm.workdir / call.path
-        is_known = bool(call.path) and (call.path == call.file or path.exists())
+        is_known = bool(call.path) and (call.path == call.file or NAME in call.path or path.exists())
         if shift == 1 and is_known:  # how many other files it opens depends on what else lives on this machine
             prefix = killing(out, call.name, call.number_with_path, path)
         else:

@@ -88,6 +88,8 @@ class LocalFarm:
         self.tasklist = self.site.tasklist(self.notes.tasks(seconds, codes))
         self.workdir = folder / "tasks_workdir"
         self.launches: list[Launch] = []
+        self.around: Sequence[str] = ()
+        """Words before each command."""
 
     def farmer(self, *options: str, prefix: Sequence[str] = (), fault: str = "") -> Launch:
         """Start a plain farmer of ours."""
@@ -123,7 +125,7 @@ class LocalFarm:
 
     def _start(self, kind: str, words: Sequence[str | Path], fault: str) -> Launch:
         label = f"{kind}{len(self.launches)}"
-        process = self.site.start(*words, environ=self.site.environ(**{LABEL: label}))
+        process = self.site.start(*self.around, *words, environ=self.site.environ(**{LABEL: label}))
         trace = self.folder / f"trace{len(self.launches)}"
         self.launches.append(Launch(label, kind, process, fault, trace if str(trace) in map(str, words) else None))
         return self.launches[-1]

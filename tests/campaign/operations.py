@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from campaign.calls import Call, from_journal_to_task, in_workdir, killing, under_lock
 from campaign.every_call import DEAD, DEADLINE, Operation
@@ -12,6 +14,7 @@ from campaign.local import Launch, LocalFarm
 SECONDS = (0.0,) * 6
 UNWANTED = (4, 5)
 """Tasks that are removed; they are the last on the list."""
+_SAME_NAMES = (sys.executable, str(Path(__file__).with_name("same_names.py")))
 
 
 def _nothing(_: LocalFarm) -> None:
@@ -45,13 +48,13 @@ def _die(call: str, number: int, file: str = "") -> Callable[[LocalFarm], None]:
 
 
 def _farmer(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
-    return farm.farmer("-n", "1", prefix=prefix)
+    return farm.farmer("-n", "1", prefix=[*prefix, *_SAME_NAMES])
 
 
 def _farmer_that_is_stopped(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
     """Start a farmer that gets SIGTERM, as by a stop, when it starts its third program."""
     stop = ["-e", f"inject=clone3:signal={signal.SIGTERM.value}:when=3"]
-    return farm.farmer("-n", "1", prefix=[prefix[0], *stop, *prefix[1:]])
+    return farm.farmer("-n", "1", prefix=[prefix[0], *stop, *prefix[1:], *_SAME_NAMES])
 
 
 def _add(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
@@ -98,7 +101,7 @@ def _edit(farm: LocalFarm) -> None:
 
 
 def _accept(farm: LocalFarm, prefix: Sequence[str]) -> Launch:
-    return farm.farmer("-n", "1", "--accept-changes", prefix=prefix)
+    return farm.farmer("-n", "1", "--accept-changes", prefix=[*prefix, *_SAME_NAMES])
 
 
 def _accept_again(farm: LocalFarm) -> None:

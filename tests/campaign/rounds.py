@@ -19,9 +19,10 @@ from pathlib import Path
 
 from helpers import wait_for
 
-from campaign.calls import CHANGING, ERRORS, failing, killing, read_calls, slow, traced
+from campaign.calls import CHANGING, ERRORS, excluding_nobody, failing, killing, read_calls, slow, traced
 from campaign.journals import tear_journals
 from campaign.local import Launch, LocalFarm, pytaskfarmer_script
+from campaign.places import COPY, EMPTY, MOVED, READ_ONLY, Mounts, replace_for
 
 DEADLINE = 120.0
 """How long farmers may take for what is left [s]."""
@@ -34,7 +35,9 @@ WINDOW = ("ftruncate", "fdatasync", "fsync", "write")
 which of both has the tasks, as docs/design.md says."""
 HARMLESS = ("slow sync", "clock set")
 """What is done to a farmer and is no reason for a task to run again."""
-MOVED = "directory moved away"
+NO_LOCK = "a rank whose lock does not exclude"
+"""Not the first rank: what that one does before the others prove the lock is done with its own locks only."""
+PLACES = (MOVED, EMPTY, COPY, READ_ONLY)
 ENDED = (0, 1, 75)
 """How a farmer may end to which nothing was done."""
 
@@ -74,6 +77,10 @@ class Report:
     tasks: int = 0
     reclaimed: int = 0
     """Tasks that a PyTaskFarmer had lost by itself."""
+    refused: int = 0
+    """Jobs that ended before they began, since a rank found that the lock does not exclude."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often each command was given."""
     oddities: list[str] = field(default_factory=list)
     """What farmers said that is worth a look."""
 
@@ -103,14 +110,19 @@ class Round:
         seconds = [chance.choice((0.0, 0.1, 0.6)) * chance.uniform(0.5, 1.5) for _ in range(count)]
         self._farm = LocalFarm(folder, seconds, [3 if chance.random() < 0.1 else 0 for _ in seconds])
         script = pytaskfarmer_script()
-        self._script = script if chance.random() < 0.35 else None
+        has_plain = chance.random() < 0.35 and not elsewhere  # on FUSE it is safe beside others of its node only
+        self._script = script if has_plain else None
         self._is_torn = chance.random() < 0.3
         self._promised: list[tuple[Launch, list[int]]] = []
+        self._mounts: Mounts | None = None
         self._unwanted: set[int] = set()
         """Tasks that somebody asked to be removed or ended."""
 
     def play(self) -> Report:
         """Do everything; return what came of it."""
+        self._mounts = None if self._elsewhere else Mounts.made_here()
+        if self._mounts:
+            self._farm.around = self._mounts.words(self._farm.folder)
         try:
             self._begin()
             for _ in range(self._chance.randint(16, 30)):
@@ -121,6 +133,8 @@ class Round:
             self.report.faults.append(str(error))
         finally:
             self._farm.site.clear()
+            if self._mounts:
+                self._mounts.close()
         return self.report
 
     def _begin(self) -> None:
@@ -169,7 +183,7 @@ class Round:
         elif kind == "plain":
             launch = self._farm.farmer("-n", slots, prefix=prefix, fault=fault)
         else:
-            victim = self._chance.randrange(2)
+            victim = 1 if fault == NO_LOCK else self._chance.randrange(2)
             launch = self._farm.ranks(2, "-n", slots, prefix=prefix, victim=victim, fault=fault)
         self._note(launch)
 
@@ -181,8 +195,8 @@ class Round:
 
     def _choose_fault(self, kind: str) -> tuple[str, list[str]]:
         """Return a fault that is made by the words before a command, and these words."""
-        faults = ("", "kill", "error", "slow sync", "few descriptors", "clock set")
-        fault = self._chance.choices(faults, (4, 5, 4, 1, 1, 1))[0]
+        faults = ("", "kill", "error", "slow sync", "few descriptors", "clock set", NO_LOCK)
+        fault = self._chance.choices(faults, (4, 5, 4, 1, 1, 1, 1 if kind == "ranks" else 0))[0]
         out = self._farm.trace()
         if kind == "pytaskfarmer":
             if fault != "kill":
@@ -203,6 +217,8 @@ class Round:
             return f"{call}: {error}", failing(out, call, error, number)
         if fault == "slow sync":
             return fault, slow(out, 0.3)
+        if fault == NO_LOCK:
+            return fault, excluding_nobody(out)
         if fault == "clock set":
             wrong, later = (str(self._chance.choice((-86400, -600, 0, 600, 86400))) for _ in range(2))
             after = f"{self._chance.uniform(0.5, 4):.1f}"
@@ -229,9 +245,11 @@ class Round:
             self.report.done[launch.fault] += 1
             return
         farmers, guardians = launch.process.farmers(), launch.guardians()
-        what = self._chance.choice(("farmer", "guardians", "both", "freeze", *([] if self._script else ["move"])))
-        if what == "move":
-            self._move()
+        what = self._chance.choices(
+            ("farmer", "guardians", "both", "freeze", "place"), (3, 3, 3, 3, 0 if self._script else 4)
+        )[0]
+        if what == "place":
+            self._disturb_place()
             return
         if not farmers:
             return
@@ -252,24 +270,32 @@ class Round:
         self.report.done[what] += 1
         _signal(pids, signal.SIGKILL)
 
-    def _move(self) -> None:
-        """Move the work directory away for a moment: who notices ends, and nobody makes another one in its place."""
-        journals = " ".join(os.listdir(self._farm.workdir / "farmers"))
+    def _disturb_place(self) -> None:
+        """Do something to the work directory for a moment: who notices ends, and nobody makes another one in its place."""
+        what, seconds = self._chance.choice(PLACES), self._chance.uniform(0.1, 2.0)
+        end = time.monotonic() + PAUSE
+        while not self._have_all_begun():  # one that begins has every right to make a work directory
+            if time.monotonic() > end:
+                return
+            time.sleep(0.02)
+        if what == READ_ONLY and self._mounts is None:
+            return
         alive = self._alive()
-        pids = [launch.process.farmers() for launch in alive]
-        if not all(pids) or not all(f"-{pid}-" in journals for each in pids for pid in each):
-            return  # one that begins has every right to make a work directory
-        self.report.done[MOVED] += 1
+        self.report.done[what] += 1
         for launch in alive:
-            self._farm.notes.excuse(launch.label, MOVED)
-            launch.fault = MOVED
-        workdir = self._farm.workdir
-        workdir.rename(workdir.with_name("away"))
-        time.sleep(self._chance.uniform(0.1, 2.0))
-        if workdir.exists():
-            self.report.faults.append(f"made in the place of a work directory that was moved: {os.listdir(workdir)}")
-            workdir.rename(workdir.with_name("another"))
-        workdir.with_name("away").rename(workdir)
+            self._farm.notes.excuse(launch.label, what)
+            launch.fault = what
+        if what == READ_ONLY and self._mounts is not None:
+            with self._mounts.read_only(self._farm.workdir):
+                time.sleep(seconds)
+        else:
+            self.report.faults += replace_for(self._farm.workdir, what, seconds)
+
+    def _have_all_begun(self) -> bool:
+        """Whether all that live have journals."""
+        journals = " ".join(os.listdir(self._farm.workdir / "farmers"))
+        pids = [launch.process.farmers() for launch in self._alive()]
+        return all(pids) and all(f"-{pid}-" in journals for each in pids for pid in each)
 
     def _freeze(self, farmer: int) -> None:
         self.report.done["SIGSTOP, SIGCONT"] += 1
@@ -283,7 +309,9 @@ class Round:
         farm = self._farm
         if not (farm.workdir / "farm.ini").exists() or len(self._alive()) > ALIVE:
             return
-        name = self._chance.choice(("add", "retry", "trace", "remove", "cancel"))
+        name = self._chance.choice(("add", "retry", "trace", "remove", "cancel", "reclaim"))
+        if name == "reclaim" and any(launch.kind == "pytaskfarmer" for launch in self._alive()):
+            return  # it has tasks in its hands of which no file tells
         fault, prefix = "", []
         if self._chance.random() < 0.6:
             call = self._chance.choice([name for name in CHANGING if not (self._script and name in WINDOW)])
@@ -291,25 +319,32 @@ class Round:
                 f"{name} killed before {call}",
                 killing(farm.trace(), call, self._calls.startup[call] + self._chance.randint(1, 12)),
             )
-        ids: list[int] = []
-        words: list[str] = []
+        ids, words = self._choose_words(name)
+        launch = farm.command(name, *words, prefix=prefix, fault=fault)
+        self._note(launch)
+        self.report.asked[name] += 1
+        if self._wait(launch) == 0:
+            self._promised.append((launch, ids))
+        if name == "reclaim" and self._script is None and "back on the list" in launch.process.stdout:
+            self.report.faults.append(f"{launch.label}: in nobody's hands, without a PyTaskFarmer: {launch.process.stdout}")
+
+    def _choose_words(self, name: str) -> tuple[list[int], list[str]]:
+        """Return the tasks that a command adds, and its words; what it asks for is noted."""
+        farm = self._farm
         if name == "add":
             first = farm.listed + len(farm.added_ids())
             ids = list(range(first, first + self._chance.randint(1, 4)))
-            words = [farm.notes.task(task_id, 0.05) for task_id in ids]
-        elif name == "retry":
+            return ids, [farm.notes.task(task_id, 0.05) for task_id in ids]
+        if name == "retry":
             for task_id in (*self._failing(), *self._unwanted):
                 farm.notes.retried(task_id)
-        elif name in ("remove", "cancel"):
+        if name in ("remove", "cancel"):
             chosen = self._chance.sample(range(farm.listed), 3)
             self._unwanted.update(chosen)
             for task_id in chosen:
                 farm.notes.unwanted(task_id)
-            words = [*map(str, chosen), *(["--wait", "0"] if name == "cancel" else [])]
-        launch = farm.command(name, *words, prefix=prefix, fault=fault)
-        self._note(launch)
-        if self._wait(launch) == 0:
-            self._promised.append((launch, ids))
+            return [], [*map(str, chosen), *(["--wait", self._chance.choice("05")] if name == "cancel" else [])]
+        return [], ["--yes"] if name == "reclaim" else []
 
     def _failing(self) -> list[int]:
         lines = self._farm.tasklist.read_text().splitlines()
@@ -346,7 +381,7 @@ class Round:
         """Look how a launch ended, and withdraw its excuse if nothing happened to it after all."""
         stderr = launch.process.stderr
         if "Traceback" in stderr and launch.kind != "pytaskfarmer":
-            (self.report.oddities if launch.fault not in ("", MOVED, "clock set") else self.report.faults).append(
+            (self.report.oddities if launch.fault not in ("", *PLACES, "clock set") else self.report.faults).append(
                 f"{launch.label} ({launch.fault or 'left in peace'}): {stderr[-600:]}"
             )
         if launch.kind == "pytaskfarmer":
@@ -354,6 +389,12 @@ class Round:
                 launch.fault = "ended by itself"
                 self._farm.notes.excuse(launch.label, launch.fault)
             return
+        if launch.fault == NO_LOCK:
+            self.report.refused += code == 2
+            if any(name.endswith(f".start.{launch.label}") for name in self._farm.notes.started()):
+                self.report.faults.append(
+                    f"{launch.label} ({launch.fault}) ran tasks, and ended with {code}: {stderr[-600:]}"
+                )
         is_command = launch.kind not in ("plain", "ranks")
         if not launch.fault and code not in ((0, 2, 75) if launch.kind == "cancel" else (0, 2) if is_command else ENDED):
             self.report.faults.append(f"{launch.label}: nothing was done to it, and it ended with {code}: {stderr[-400:]}")

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -56,6 +57,16 @@ class Played:
         seen = f" (cut off before: {', '.join(self.seen)})" if self.seen else ""
         verdict = "WRONG" if self.faults else "right"
         return [f"{self.play}: {verdict} after {self.seconds:.0f} s{seen}", *(f"    {fault}" for fault in self.faults)]
+
+
+def summary(played: Sequence[Played]) -> list[str]:
+    """Return what came of scenarios, for people: how many were wrong, and at which calls nodes were cut off."""
+    wrong = sum(1 for one in played if one.faults)
+    cuts = Counter(call for one in played for call in one.seen)
+    return [
+        f"{len(played)} scenarios, {wrong} wrong",
+        *(f"    cut off {count} times before {call}" for call, count in sorted(cuts.items())),
+    ]
 
 
 class Series:
