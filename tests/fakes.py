@@ -44,18 +44,18 @@ def stored_as(tasklist: str) -> Stored:
 class Hand:
     """A farmer's journal and locks, without the farmer: what is left of it can be shaped at will."""
 
-    def __init__(self, farm: Farm, name: str) -> None:
+    def __init__(self, farm: Farm, name: str, *, host: str = "here", job: str = "", slots: int = 2) -> None:
         self.farm = farm
         self.life = LifeLock.create(farm.lock.life_path(name, "alive"), 0o600)
         self.task_lock = LifeLock.create(farm.lock.life_path(name, "tasks"), 0o600)
         self.identity = Identity(
             farmer=name,
-            host="here",
+            host=host,
             pid=os.getpid(),
             rank=0,
             ranks=1,
-            job="",
-            slots=2,
+            job=job,
+            slots=slots,
             alive_lock=str(self.life.path),
             task_lock=str(self.task_lock.path),
         )

@@ -66,7 +66,7 @@ _SENTENCES = {
     Cause.STOPPED: "cut short by a shutdown",
     Cause.MEMORY_SHORT: "given back, as memory was short on its node (--memory-reserve)",
     Cause.FARMER_DIED: "its farmer died",
-    Cause.NODE_LOST: "its node was lost",
+    Cause.NODE_LOST: "its node was lost, or all there was killed at once",
 }
 _HOW = {Cause.TIME_LIMIT: "over its time limit", Cause.MEMORY: "out of memory"}
 _SHELL_CODES = {126: "exit code 126: cannot be executed", 127: "exit code 127: command not found"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import Cause, cause_of, describe_cause
@@ -13,7 +14,7 @@ from taskfarmer_mpi.common.wording import last_lines
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.logs.reading import Logs
 from taskfarmer_mpi.workdir.files import Workdir
-from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journal, read_records
+from taskfarmer_mpi.workdir.journal_reading import all_journals, open_journal, read_last_records, read_records
 from taskfarmer_mpi.workdir.journal_records import read_identity
 
 LOGS = 1000
@@ -37,6 +38,8 @@ class FailedRun(NamedTuple):
     cause: Cause | None = None
     max_rss: int = 0
     """Peak memory of its largest process [KiB]; 0 if it is not known."""
+    death: Cause | None = None
+    """What became of its farmer, if that is why it failed."""
 
 
 def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, FailedRun]:
@@ -57,10 +60,18 @@ def read_failed_runs(workdir: Workdir, tasks: Collection[int]) -> dict[int, Fail
                         task, end = int(match[1]), float(match[2]) + who.clock_offset
                         if task in wanted and (task not in found or found[task].end <= end):
                             code, word = int(match[3]), match[5].decode("utf-8", "replace") if match[5] else None
-                            found[task] = FailedRun(code, who.host, end, cause_of(code, word), int(match[4]))
+                            cause = cause_of(code, word)
+                            death = _death(path) if cause is Cause.CRASHES else None
+                            found[task] = FailedRun(code, who.host, end, cause, int(match[4]), death)
         except (FarmError, OSError):
             continue
     return found
+
+
+def _death(path: Path) -> Cause:
+    """Return how a dead farmer died."""
+    is_lost = any(record["ev"] == "gone" for record in read_last_records(path))
+    return Cause.NODE_LOST if is_lost else Cause.FARMER_DIED
 
 
 class FailureGroup(Value):

@@ -18,7 +18,7 @@ from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, Record, parse_
 
 _BLOCK = 4 * 1024 * 1024
 _TAIL = 256 * 1024
-_MOVES = (b'{"ev":"taken"', b'{"ev":"given"', b'{"ev":"leave"', b'{"ev":"aside"', b'{"ev":"waiting"')
+_MOVES = (b'{"ev":"taken"', b'{"ev":"given"', b'{"ev":"leave"', b'{"ev":"aside"', b'{"ev":"waiting"', b'{"ev":"gone"')
 _RUNS = re.compile(rb'\{"ev":"(begin|end|killed)"[^\n]*?"id":(\d+),"slot":(\d+)[^\n]*\n')
 _ENDS = re.compile(rb'\{"ev":"end","t":([\d.]+)')
 
@@ -54,6 +54,8 @@ class JournalSummary:
         """Why the farmer starts no task now, if so."""
         self.has_left = False
         """Whether the farmer left by itself."""
+        self.is_lost = False
+        """Whether its node died with it."""
         self.has_damage = False
         """Whether a record of what is in the farmer's hands is not as farmers write them; it does not count."""
         self.failures: dict[int, Record] = {}
@@ -114,6 +116,8 @@ class JournalSummary:
         ids = record.get("ids", ())
         if record["ev"] == "leave":
             self.has_left = True
+        elif record["ev"] == "gone":
+            self.is_lost = True
         elif record["ev"] == "aside":
             self.aside = str(record.get("reason", ""))
         elif record["ev"] == "waiting":

@@ -14,6 +14,9 @@ from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.journal_reading import all_journals, read_last_records, read_records
 from taskfarmer_mpi.workdir.journal_records import OPEN_SUFFIX, Identity, Record, read_identity
 
+_BY_OTHERS = ("given", "gone")
+"""What recovery writes into the journals of the dead: no sign of life."""
+
 
 class Outcome(Enum):
     """How one run of a task ended."""
@@ -85,15 +88,15 @@ class FarmerHistory(Value):
 
     def last_moment(self) -> float:
         """Return when it wrote its last record, by rank 0's clock [s since the epoch]."""
-        moments = [record.get("t") for record in read_last_records(self.path)]
+        moments = [record.get("t") for record in read_last_records(self.path) if record["ev"] != "gone"]
         known: list[float] = [moment + self.identity.clock_offset for moment in moments if isinstance(moment, int | float)]
         return max([self.born, *known])
 
     def describe_state(self) -> str:
-        """Return its state in a word; of those that are gone, it says which ones `ended` by themselves and which `died`."""
+        """Return its state in a word; those that are gone `ended` by themselves, `died`, or were `lost` with their nodes."""
         if self.state is not FarmerState.GONE:
             return str(self.state.value)
-        return "ended" if self.has_left() else "died"
+        return "ended" if self.has_left() else "lost" if self._has("gone") else "died"
 
     def stop_reason(self) -> str:
         """Return why it killed its tasks; empty if it did not, or if that is not known."""
@@ -102,7 +105,10 @@ class FarmerHistory(Value):
 
     def has_left(self) -> bool:
         """Return whether it left by itself."""
-        return any(record["ev"] == "leave" for record in read_last_records(self.path))
+        return self._has("leave")
+
+    def _has(self, kind: str) -> bool:
+        return any(record["ev"] == kind for record in read_last_records(self.path))
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield its runs: those that ended in the order of their ends, then those whose end nobody saw."""
@@ -114,6 +120,7 @@ class FarmerHistory(Value):
         begun: dict[int, tuple[int, float]] = {}
         in_slot: dict[int, int] = {}
         until: dict[int, float] = {}
+        end_cause = Cause.FARMER_DIED
         seen = self.born
         is_giving = False
         for record in self.records():
@@ -142,15 +149,17 @@ class FarmerHistory(Value):
                     cause=_cause(kind, record),
                 )
             else:
+                if kind == "gone":
+                    end_cause = Cause.NODE_LOST
                 yield record
-            if kind != "given" or is_giving:  # recovery notes `given` in the journals of the dead
+            if kind not in _BY_OTHERS or is_giving:  # recovery notes `given` in the journals of the dead
                 seen = max(seen, record["t"] + offset)
             is_giving = kind == "giving"
         is_over = self.state in (FarmerState.GONE, FarmerState.DEAD)
         for task_id, (slot, begin) in begun.items():
             end = until.get(task_id)
             outcome = Outcome.LOST if is_over else Outcome.RUNNING if end is None else Outcome.ENDED
-            cause = Cause.FARMER_DIED if is_over else None
+            cause = end_cause if is_over else None
             yield Attempt(task_id, slot, begin + offset, end, None, outcome, seen=seen, cause=cause)
 
 

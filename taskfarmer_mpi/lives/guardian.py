@@ -21,6 +21,8 @@ PIPE, LOCK, SHEET = 0, 3, 4
 """Descriptors of the guardian: the end of a pipe that tells of the farmer's death, the task lock, and the `lease.Sheet`."""
 LET_GO = b"l"
 """What the farmer writes when its tasks are dead and others may know it."""
+WORD = b"its tasks were ended\n"
+"""What the task lock file begins with once the guardian has ended the tasks: its node was there still."""
 FAREWELL = b"."
 """What the farmer writes when it leaves by itself."""
 _PROGRAM = (
@@ -79,6 +81,12 @@ def _next_word(watch: "Watch | None") -> bytes:
 def _let_go(watch: "Watch | None") -> None:
     if watch is not None:
         watch.end()
+    try:
+        os.pwrite(LOCK, WORD, 0)
+        if watch is not None:
+            os.fsync(LOCK)  # an error, as the lock was lost, belongs here
+    except OSError:
+        pass
     os.close(LOCK)
 
 

@@ -121,7 +121,8 @@ class Dispatcher:
     def see_recovery(self, recovery: Recovery) -> None:
         """Tell of a recovery, once, if it brought something."""
         if recovery is not self._recovery and recovery.farmers:
-            self.tell("recovery", farmers=recovery.farmers, tasks=recovery.tasks)
+            lost = ",".join(recovery.nodes) or None
+            self.tell("recovery", farmers=recovery.farmers, tasks=recovery.tasks, lost_nodes=lost)
         self._recovery = recovery
 
     def see_end(self, farmer: Farmer, code: int) -> None:

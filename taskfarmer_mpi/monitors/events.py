@@ -62,6 +62,8 @@ class Event:
     """`farmer_end`: how many of its tasks failed."""
     farmers: int | None = None
     """`recovery`: how many dead farmers were settled."""
+    lost_nodes: str | None = None
+    """`recovery`: the nodes that were lost with them, with commas between them, if any was."""
 
     def known(self) -> dict[str, str | int | float]:
         """Return what has a meaning for this event."""

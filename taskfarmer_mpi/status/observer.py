@@ -141,7 +141,7 @@ class Observer:
         is_alive = history.state is FarmerState.ALIVE
         state = history.state.value
         if history.state is FarmerState.GONE:
-            state = "ended" if summary.has_left else "died"
+            state = "ended" if summary.has_left else "lost" if summary.is_lost else "died"
         is_open = history.state is not FarmerState.GONE
         rate = (
             recent_rate(*summary.recent_ends(), history.born - who.clock_offset, now - who.clock_offset)

@@ -94,20 +94,19 @@ def _say_rest(status: Status) -> str:
     return f"{say_rate(status.rate)}{rest}"
 
 
+_STATES = ("alive", "dead", "unknown", "ended", "died", "lost")
 _STATE_STYLES = {"alive": "good", "dead": "bad", "unknown": "warning"}
 
 
 def _draw_farmers(status: Status, paint: Paint, width: int) -> Iterable[str]:
     farmers, now = status.farmers, status.time
     unit = rate_unit(status.rate or 0.0)
-    states = {
-        state: sum(farmer.state == state for farmer in farmers) for state in ("alive", "dead", "unknown", "ended", "died")
-    }
+    states = {state: sum(farmer.state == state for farmer in farmers) for state in _STATES}
     counts = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
     yield paint(f"FARMERS ({counts})", "title")
     order = {state: number for number, state in enumerate(states)}
     ranked = sorted(
-        farmers, key=lambda farmer: (order[farmer.state], -farmer.born if farmer.state in ("ended", "died") else farmer.rank)
+        farmers, key=lambda farmer: (order[farmer.state], -farmer.born if farmer.state in _STATES[3:] else farmer.rank)
     )
     rows = [
         (

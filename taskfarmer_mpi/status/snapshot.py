@@ -30,7 +30,8 @@ class FarmerStatus(Value):
 
     farmer: str
     state: str
-    """`alive`, `dead` (what was in its hands is not settled yet), `unknown`, `ended` by itself, or `died` and recovered."""
+    """`alive`, `dead` (what was in its hands is not settled yet), `unknown`, `ended` by itself, or `died` and recovered,
+    or `lost`, too: with its node."""
     host: str
     pid: int
     rank: int

@@ -74,10 +74,8 @@ def _microseconds(time: float | None) -> float | None:
 
 
 def _cause(logs: Logs, state: TaskState, task: int, run: Attempt | None) -> str | None:
-    if run is not None and run.outcome is Outcome.KILLED:
-        return "cut short by a shutdown"
-    if run is not None and run.outcome is Outcome.LOST:
-        return "its farmer died"
+    if run is not None and run.outcome in (Outcome.KILLED, Outcome.LOST):
+        return describe_cause(run.returncode, cause=run.cause)
     if state is not TaskState.FAILED:
         return None
     if run is None:

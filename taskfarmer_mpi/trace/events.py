@@ -140,7 +140,8 @@ def _cause(run: Slice) -> str:
     if run.outcome is Outcome.ENDED:
         return "it died by a signal; whether it failed or a shutdown cut it short was about to be recorded"
     if run.outcome is Outcome.LOST:
-        return "its farmer died; when it ended is not known: the slice ends with the farmer's last sign of life"
-    if run.outcome is Outcome.KILLED:
+        how = describe_cause(None, cause=run.cause if run.cause is Cause.NODE_LOST else Cause.FARMER_DIED)
+        return f"{how}; when it ended is not known: the slice ends with the farmer's last sign of life"
+    if run.outcome is Outcome.KILLED and run.cause in (None, Cause.STOPPED):
         return f"its farmer stopped: {run.reason}" if run.reason else "its farmer stopped"
     return describe_cause(run.code, cause=run.cause, peak=run.max_rss)

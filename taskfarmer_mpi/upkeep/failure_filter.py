@@ -29,7 +29,7 @@ class FailureFilter(Value):
     text: str = ""
     """One of the last lines of its log has this text."""
     causes: frozenset[Cause] = frozenset()
-    """One of the causes of its last run; empty for any."""
+    """One of the causes of its last run, or how its farmer died at the crash limit; empty for any."""
 
     @property
     def is_open(self) -> bool:
@@ -51,7 +51,7 @@ class FailureFilter(Value):
     def _is_meant(self, run: FailedRun) -> bool:
         if self.hosts and run.host not in self.hosts:
             return False
-        if self.causes and run.cause not in self.causes:
+        if self.causes and self.causes.isdisjoint((run.cause, run.death)):
             return False
         code = run.returncode
         codes = {code, 128 - code if code > 128 else code}

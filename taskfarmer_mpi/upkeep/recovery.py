@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.filesystems import is_there
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import Value, replace
@@ -41,6 +42,8 @@ class Recovery(Value):
     """Dead farmers whose journals name tasks that this work directory does not have."""
     waiting: list[str] = []
     """Dead farmers some of whose tasks still run, and why nothing can be done yet."""
+    nodes: list[str] = []
+    """Nodes that were lost with these farmers."""
     begin: float = 0.0
     """[s since the epoch]"""
     end: float = 0.0
@@ -50,6 +53,8 @@ class Recovery(Value):
 class _Dead(Value):
     reader: JournalReader
     locks: list[LifeLock]
+    is_lost: bool
+    """Whether its node died with it."""
 
     def let_go(self) -> None:
         """Release its locks."""
@@ -85,7 +90,9 @@ def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
         for path in open_journals(farm.workdir.farmers):
             locks = None if path in own else _seize(farm, path, waiting)
             if locks is not None:
-                dead.append(_Dead(JournalReader(path), locks))
+                from taskfarmer_mpi.lives.lost_nodes import is_node_lost
+
+                dead.append(_Dead(JournalReader(path), locks, is_node_lost(path, locks, own)))
                 _read(dead, waiting)
         recovery = _settle(farm, dead, patience) if dead else Recovery()
     finally:
@@ -215,14 +222,18 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
         for path in (workdir.toprocess, workdir.added, workdir.finished, workdir.failed, workdir.removed):
             sync_file(path)  # lines that the dead farmers wrote, and that nothing was appended to
         for farmer in settled:
+            if farmer.is_lost:
+                append_record(farmer.reader.path, "gone", cause=Cause.NODE_LOST)
             close_journal(farmer.reader.path)
     for farmer in settled:
         if farmer.state is not None:
-            log.info("recovered %s: %d tasks were in its hands", farmer.state.identity.label, len(farmer.state.held))
+            how = "; its node was lost" if farmer.is_lost else ""
+            log.info("recovered %s: %d tasks were in its hands%s", farmer.state.identity.label, len(farmer.state.held), how)
         for life in reversed(farmer.locks):
             with suppress(FileNotFoundError):
                 life.path.unlink()
-    return Recovery(len(settled), tasks, len(present) - len(settled))
+    nodes = {farmer.state.identity.host for farmer in settled if farmer.is_lost and farmer.state is not None}
+    return Recovery(len(settled), tasks, len(present) - len(settled), nodes=sorted(nodes))
 
 
 def _is_known(farm: Farm, farmer: _Dead) -> bool:

@@ -1,6 +1,6 @@
 """The lines of a farmer's own log: one JSON object each, encoded and parsed.
 
-What a line means. The last nine say nothing of tasks, and recovery skips them; none of them may come between `taken`
+What a line means. The last ten say nothing of tasks, and recovery skips them; none of them may come between `taken`
 and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
@@ -23,6 +23,7 @@ aside      the farmer takes no more tasks, as they fail on its node only, and wh
 waiting    the farmer starts no task for now, and why; with an empty reason: it goes on
 leave      the farmer left by itself
 lost       lines were here that could not be read; `repair` took them out
+gone       recovery found that the farmer's node died with it
 =========  ==========================================================================================
 """
 

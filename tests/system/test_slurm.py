@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ from helpers import (
     Witness,
     accounted,
     clean_environment,
+    command_of,
     is_alive,
+    parent_of,
+    processes_with,
     read_timeline,
     settled,
     slices,
@@ -596,6 +600,22 @@ def _kill(*nodes: str) -> Callable[[Cluster, Witness], None]:
     return kill
 
 
+def _wipe_out(_cluster: Cluster, witness: Witness) -> None:
+    """End all on a node at once, as with a loss of power: its guardian sees nothing of it."""
+    farmer = _farmer_on("n4", witness)
+    name = next(run.farmer for runs in witness.runs().values() for run in runs if run.farmer_pid == farmer)
+    os.kill(farmer, signal.SIGSTOP)
+    guardian = [pid for pid in _children_of(farmer) if "taskfarmer_mpi.lives.guardian" in " ".join(command_of(pid))]
+    assert len(guardian) == 1
+    for pid in (*guardian, *processes_with(f"TASKFARMER_FARMER={name}"), farmer):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children_of(parent: int) -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal() and parent_of(int(name)) == parent]
+
+
 def _fell(cluster: Cluster, _witness: Witness) -> None:
     cluster.ask("scontrol", "update", f"nodename={FELLED}", "state=down", "reason=test")
 
@@ -607,6 +627,7 @@ def _fell(cluster: Cluster, _witness: Witness) -> None:
         pytest.param(_kill("n1"), ["n1"], id="rank_0"),
         pytest.param(_kill("n4"), ["n4"], id="rank_3"),
         pytest.param(_kill("n1", "n3"), ["n1", "n3"], id="two_ranks"),
+        pytest.param(_wipe_out, ["n4"], id="all_on_a_node"),
         pytest.param(_fell, [FELLED], id="a_node"),
     ],
 )
@@ -631,6 +652,9 @@ def test_the_others_end_the_list_when_ranks_die(
     assert (ended.state, ended.code) == ("COMPLETED", 0), job.said()
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert witness.overlaps() == []
+    causes = {run.cause for runs in runs_of(site.path / "tasks_workdir").values() for run in runs} - {None}
+    if strike is not _fell:  # Slurm ends one process there after the other
+        assert causes == {Cause.NODE_LOST if strike is _wipe_out else Cause.FARMER_DIED}
     repeated = [run for runs in witness.runs().values() for run in runs[:-1]]
     assert {_node(run.farmer) for run in repeated} <= set(struck)
     assert f"{5 - len(struck)} farmers" in job.said()

@@ -144,7 +144,7 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -s h -l help -
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l all -d 'all tasks that have ended, also those that finished, but none that was removed: start over'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l host -x -d 'ran on this node; may be given several times'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l exit -x -d 'ended with this exit code or signal, like 1 or SIGKILL; may be given several times'
-complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l cause -x -d 'ended for this cause: exit-code, signal, time-limit, out-of-memory, could-not-be-started, cancelled, crash-limit; may be given several times'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l cause -x -d 'ended for this cause: exit-code, signal, time-limit, out-of-memory, could-not-be-started, cancelled, crash-limit, farmer-died, node-lost (the last two: at the crash limit, by how the last of its farmers died); may be given several times'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l since -x -d 'ended since 2026-05-27T14:30, or 2h ago: 2h'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l match -x -d 'has this text in one of the last 20 lines of its log'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using retry' -l shared -d 'work in a directory of another user, or where everybody can write: they can have commands run as you'

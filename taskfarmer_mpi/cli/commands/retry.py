@@ -29,8 +29,11 @@ from taskfarmer_mpi.workdir.files import Workdir, read_file
 from taskfarmer_mpi.workdir.lists import ids_in
 from taskfarmer_mpi.workdir.locks import WorkLock
 
-CAUSES = (Cause.EXIT, Cause.SIGNAL, Cause.TIME_LIMIT, Cause.MEMORY, Cause.NOT_STARTED, Cause.CANCELLED, Cause.CRASHES)
-"""Those with which a task is in `failed`."""
+CAUSES = (
+    *(Cause.EXIT, Cause.SIGNAL, Cause.TIME_LIMIT, Cause.MEMORY, Cause.NOT_STARTED, Cause.CANCELLED, Cause.CRASHES),
+    *(Cause.FARMER_DIED, Cause.NODE_LOST),
+)
+"""Those with which a task is in `failed`; the last two say how its farmer died at the crash limit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_cause,
         metavar="CAUSE",
-        help=f"ended for this cause: {', '.join(map(_word, CAUSES))}; may be given several times",
+        help=f"ended for this cause: {', '.join(map(_word, CAUSES))} (the last two: at the crash limit, by how the last"
+        " of its farmers died); may be given several times",
     )
     about.add_argument(
         "--since", type=past_moment, default=-math.inf, metavar="TIME", help="ended since 2026-05-27T14:30, or 2h ago: 2h"
