@@ -104,7 +104,7 @@ class Visitor:
         """
         # Where a lease was lost and nobody has taken over, the locks are taken again: all of them, or the farmer is fenced.
         if not (self._journal.is_own() and all(lock.is_held() for lock in self._life)):
-            raise FencedError("others declared this farmer dead and took its tasks over")
+            raise FencedError(self._journal.describe_loss())
         self._farm.catalog.advance()
         self._see_settings(tasks)
         self._see_attempts(tasks)

@@ -104,6 +104,12 @@ class Journal:
         finally:
             os.close(fd)
 
+    def describe_loss(self) -> str:
+        """Say why a farmer whose journal or locks are not its own any more may write nothing."""
+        if self.path.exists() and not self.is_own():
+            return f"{self.path}: another file is in the place of this farmer's journal: the work directory was replaced"
+        return "others declared this farmer dead and took its tasks over"
+
     def abandon(self) -> None:
         """Close the file as it is, as the kernel does at death: others may write to it now."""
         close_lost(self._fd)

@@ -13,7 +13,7 @@ from conftest import skip_or_fail
 from helpers import wait_for
 
 
-@pytest.mark.parametrize("how", ["moved", "replaced", "removed"])
+@pytest.mark.parametrize("how", ["moved", "replaced", "copied", "removed"])
 def test_a_farmer_whose_work_directory_goes_away_says_so_and_ends(how: str, tmp_path: Path) -> None:
     farm = LocalFarm(tmp_path, [0.3] * 12, [])
     farmer = farm.farmer("-n", "2")
@@ -22,6 +22,8 @@ def test_a_farmer_whose_work_directory_goes_away_says_so_and_ends(how: str, tmp_
     aside = farm.workdir.rename(tmp_path / "aside")
     if how == "replaced":
         farm.workdir.mkdir()
+    elif how == "copied":
+        shutil.copytree(aside, farm.workdir)
     elif how == "removed":
         shutil.rmtree(aside)
     farmer.process.succeed(60, code=75)
