@@ -9,8 +9,10 @@ import errno
 import fcntl
 import os
 import stat
+from functools import cached_property
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import refuses_lost_locks
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.workdir.files import close_lost, open_file
 
@@ -30,6 +32,11 @@ class LifeLock:
         self.fd = fd
         self.lease: Sheet | None = None
         """What is known of its lease, if there is one."""
+
+    @cached_property
+    def can_be_proven(self) -> bool:
+        """Whether writing to its file shows that it was never lost: an error is told once to all who share a descriptor."""
+        return self.path.suffix == ".alive" and refuses_lost_locks(self.path)
 
     @classmethod
     def create(cls, path: Path, mode: int) -> LifeLock:
@@ -83,9 +90,28 @@ class LifeLock:
             os.close(fd)
         return False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it does not count any more, as its lease is over."""
+        return self.lease is not None and self.lease.end() is not None
+
+    def is_proven(self) -> bool:
+        """Whether it is known that the lock was never lost: one call to the server. If not, it may be ours nevertheless."""
+        if not self.can_be_proven:
+            return False
+        try:
+            os.pwrite(self.fd, b"\n", 0)
+            os.fsync(self.fd)
+        except OSError:
+            return False
+        return True
+
     def is_held(self) -> bool:
-        """Whether the lock is still ours: a lease may have run out while this node was frozen or cut off."""
-        if self.lease is not None and self.lease.end() is not None:
+        """Whether the lock is still ours: a lease may have run out while this node was frozen or cut off.
+
+        One that was lost is taken again, if nobody else has it.
+        """
+        if self.is_over:
             return False
         try:
             return _try_lock(self.fd)

@@ -11,7 +11,9 @@ What is done is out of the farmer's hands at once, so a visit that a shortage cu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import Value
@@ -28,6 +30,7 @@ from taskfarmer_mpi.workdir.lists import (
     append_tasks,
     give_back_tasks,
     is_plain_farmer_about,
+    locked_list,
 )
 from taskfarmer_mpi.workdir.stack import Place, open_stack
 
@@ -102,30 +105,49 @@ class Visitor:
         FarmError
             If a list or the journal cannot be read or written.
         """
-        # Where a lease was lost and nobody has taken over, the locks are taken again: all of them, or the farmer is fenced.
-        if not (self._journal.is_own() and all(lock.is_held() for lock in self._life)):
+        if not self._is_its_own():
             raise FencedError(self._journal.describe_loss())
         self._farm.catalog.advance()
         self._see_settings(tasks)
         self._see_attempts(tasks)
         recorded, back = len(tasks.outcomes), len(tasks.back)
-        if recorded:
-            self._record(tasks)
-        if back:
-            self._give_back(tasks)
         removed = len(tasks.cancelled)
-        if removed:
-            self._remove(tasks)
-        halt = self._halt.look() if self._halt is not None else ""
-        if self._permits is not None:
-            self._journal.flush()
-            self._permits.begin(startable)
-        taken, is_empty = self._take(count if not halt else _none)
+        with ExitStack() as opened:
+            ready = self._lock_early(opened) if recorded and not back else None
+            if recorded:
+                self._record(tasks)
+            if back:
+                self._give_back(tasks)
+            if removed:
+                self._remove(tasks)
+            halt = self._halt.look() if self._halt is not None else ""
+            if self._permits is not None:
+                self._journal.flush()
+                self._permits.begin(startable)
+            taken, is_empty = self._take(count if not halt else _none, ready)
         tasks.queue += taken
         if (recorded or back or removed) and not taken:
             self._journal.sync()
         waiting = self._permits.waiting if self._permits is not None and not taken else ""
         return Visit(taken, is_empty, recorded, back, halt, waiting, self._permits is not None)
+
+    def _is_its_own(self) -> bool:
+        """Whether what it has in hand is this farmer's own still: nobody has taken over, or is about to."""
+        if any(lock.is_over for lock in self._life):
+            return False
+        if any(lock.is_proven() for lock in self._life):  # the locks of a node are lost together, or not at all
+            return self._journal.is_own()
+        if any(lock.can_be_proven for lock in self._life):
+            self._farm.workdir.refresh()  # names there count now
+        # Where a lease was lost and nobody has taken over, the locks are taken again: all of them, or the farmer is fenced.
+        return self._journal.is_own() and all(lock.is_held() for lock in self._life)
+
+    def _lock_early(self, opened: ExitStack) -> int | None:
+        """Open and lock the list of tasks to do before outcomes are recorded: the work lock is confirmed once for both."""
+        try:
+            return opened.enter_context(locked_list(self._farm.workdir.toprocess, os.O_RDWR))
+        except OSError:
+            return None  # said when it is wanted
 
     def _see_settings(self, tasks: TasksInHand) -> None:
         """Learn what single tasks have otherwise than the others: that comes with the tasks."""
@@ -185,14 +207,16 @@ class Visitor:
         self._journal.note("given", ids=sorted(task.id for task in tasks.cancelled))
         tasks.cancelled = []
 
-    def _take(self, count: Callable[[int], int]) -> tuple[list[Task], bool]:
+    def _take(self, count: Callable[[int], int], ready: int | None) -> tuple[list[Task], bool]:
+        """Take tasks; `ready` is the list of tasks to do, if it is locked and the work lock was confirmed since."""
         stacks = [self._farm.workdir.toprocess]
         if self._farm.catalog.listed < len(self._farm.catalog) and self._farm.workdir.added.exists():
             stacks.append(self._farm.workdir.added)
         is_empty = True
         for path in stacks:
             place = self._place if path == stacks[0] else None
-            with open_stack(path, self._is_known, self._farm.lock.confirm, place) as stack:
+            fd = ready if path == stacks[0] else None
+            with open_stack(path, self._is_known, self._farm.lock.confirm, place, fd) as stack:
                 if self._permits is None:
                     top = stack.peek(count, self._is_known)
                 else:

@@ -122,13 +122,15 @@ class LockWait:
         self._pauses.begin()
         self._report = REPORT
 
-    def attempt(self, patience: float) -> float | None:
+    def attempt(self, patience: float, *, is_deep: bool = True) -> float | None:
         """Try to take the lock.
 
         Parameters
         ----------
         patience
             How long others may have held it since the first attempt [s].
+        is_deep
+            That of `WorkLock.try_acquire`.
 
         Returns
         -------
@@ -144,7 +146,7 @@ class LockWait:
         now = self._clock()
         waited = 0.0 if self._since is None else now - self._since
         try:
-            if self._lock.try_acquire():
+            if self._lock.try_acquire(is_deep=is_deep):
                 self._end()
                 return waited
         except UserError as error:

@@ -55,6 +55,8 @@ class Visits:
         logs: LogKeeper | None = None,
     ) -> None:
         self._lock = farm.lock
+        self._lock.keep_open()
+        self._is_deep = not any(lock.can_be_proven for lock in life)  # else no name there says who is dead
         self._workdir = farm.workdir
         self._journal = journal
         self._pace = pace
@@ -83,7 +85,7 @@ class Visits:
         patience = min(self._lock_patience, STOP_PATIENCE) if situation.is_stopping else self._lock_patience
         self._farmers = self._neighbours.count()
         try:
-            waited = self._lock_wait.attempt(patience)
+            waited = self._lock_wait.attempt(patience, is_deep=self._is_deep)
             if waited is None:
                 self.times.postpone(self._lock_wait.next_pause())
                 return None

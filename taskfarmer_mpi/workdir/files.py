@@ -104,13 +104,6 @@ def lock_for_writing(fd: int) -> None:
             raise
 
 
-def inode_of(fd: int) -> int:
-    """Return the inode of an open file as this node knows it: no server is asked, if the kernel (5.14) says it."""
-    with open(f"/proc/self/fdinfo/{fd}", "rb", 0) as file:
-        number = file.read(4096).partition(b"\nino:")[2].partition(b"\n")[0]
-    return int(number) if number else os.fstat(fd).st_ino
-
-
 def close_lost(fd: int) -> None:
     """Close a file on whose content nothing depends any more.
 

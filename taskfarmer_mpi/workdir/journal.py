@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from taskfarmer_mpi.common.filesystems import see_name
+from taskfarmer_mpi.common.filesystems import is_at
 from taskfarmer_mpi.common.values import as_dict
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.tasklists.task import Run
-from taskfarmer_mpi.workdir.files import close_lost, inode_of, lock_for_writing, node_name, open_file, share, write_all
+from taskfarmer_mpi.workdir.files import close_lost, lock_for_writing, node_name, open_file, share, write_all
 from taskfarmer_mpi.workdir.journal_records import CLOSED_SUFFIX, FORMAT, OPEN_SUFFIX, Identity, encode_record
 
 TYPE_CHECKING = False
@@ -94,15 +94,7 @@ class Journal:
 
         Its status is not asked for: on NFS that would bring all that was noted to the server first.
         """
-        see_name(self.path)
-        try:
-            fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            return inode_of(fd) == self._inode
-        finally:
-            os.close(fd)
+        return is_at(self.path, self._inode)
 
     def describe_loss(self) -> str:
         """Say why a farmer whose journal or locks are not its own any more may write nothing."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from taskfarmer_mpi.common.filesystems import inode_of, is_at
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.workdir.files import Workdir, close_lost, open_file
 
@@ -118,6 +119,13 @@ class LockFile:
         self._mode = mode
         self.fd: int | None = None
         """Its descriptor while it is held."""
+        self.stays_open = False
+        """Whether it is open between two holds as well, which saves calls where its directory is opened anew each time."""
+        self._idle: int | None = None
+        """Its descriptor between two holds, if it is open then."""
+        self._inode = 0
+        self.was_kept = False
+        """Whether it was open when it was taken last."""
         self._folder: os.stat_result | None = None
         """What its directory was when it was first looked at; only its owner can change what counts here."""
 
@@ -129,16 +137,37 @@ class LockFile:
         OSError
             If the file or its file system does not allow it, or others could put another file in its place.
         """
+        if self._idle is not None and (is_had := self._take_again(self._idle)) is not None:
+            return is_had
+        self._inode = 0
         fd = self._open()
         if fd is None:
             return False
         try:
             if _try_flock(fd) and self._is_safe(fd):
                 self.fd = fd
+                self._inode = inode_of(fd) if self.stays_open else 0
+                self.was_kept = False
         finally:
             if self.fd is None:
                 os.close(fd)
         return self.fd is not None
+
+    def _take_again(self, fd: int) -> bool | None:
+        """Take the lock of the file that is open; return whether that is done, None if it has to be opened anew."""
+        self._idle = None
+        try:
+            is_had = _try_flock(fd)
+        except OSError:  # as of a file that is gone
+            close_lost(fd)
+            return None
+        self.fd, self._idle = (fd, None) if is_had else (None, fd)
+        self.was_kept = is_had
+        return is_had
+
+    def is_in_place(self) -> bool:
+        """Whether what is held is the file of this name; asked after its directory was opened anew."""
+        return not self.was_kept or is_at(self.path, self._inode)
 
     def _open(self) -> int | None:
         """Open the file, or make it; None if others make, remove or lease it this moment."""
@@ -183,6 +212,16 @@ class LockFile:
             fd, self.fd = self.fd, None
             with suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)  # also if a child has the descriptor
+                if self.stays_open and self._inode:
+                    self._idle = fd
+                    return
+            close_lost(fd)
+
+    def close(self) -> None:
+        """Give the lock back, and close the file in any case."""
+        self.release()
+        if self._idle is not None:
+            fd, self._idle = self._idle, None
             close_lost(fd)
 
 

@@ -70,14 +70,43 @@ class WorkLock:
         """Return the path of a lock of one farmer: beside the lock of all, where locks are known to work."""
         return self.paths[0].with_name(f"{self.paths[0].name}.{farmer}.{what}")
 
-    def try_acquire(self) -> bool:
+    def keep_open(self) -> None:
+        """Keep lock files open between two holds where that saves calls to a server; see `LockFile.stays_open`."""
+        for lock in self._locks:
+            lock.stays_open = lock.path.parent == self.workdir.path and not is_local(lock.path)
+
+    def try_acquire(self, *, is_deep: bool = True) -> bool:
         """Take the lock if nobody has it; return whether it is held now.
+
+        Parameters
+        ----------
+        is_deep
+            Whether the folders of the work directory are opened anew as well.
 
         Raises
         ------
         UserError
             If the file system or the lock file does not allow locks, or farmers agreed on another file.
         """
+        if not self._take():
+            return False
+        was_kept = any(lock.was_kept for lock in self._locks)
+        try:
+            if not self._is_seen_through:
+                see_through(self.workdir.path)
+                self._is_seen_through = True
+            self.workdir.refresh(is_deep=is_deep)
+            if all(lock.is_in_place() for lock in self._locks):
+                self._check_agreement()
+                return True
+        except (OSError, UserError):
+            if not was_kept:
+                self.release()
+                raise
+        self.close()  # the file, or its directory, is another one by now
+        return self.try_acquire(is_deep=is_deep)
+
+    def _take(self) -> bool:
         for lock in tuple(self._locks):
             try:
                 is_taken = lock.try_acquire()
@@ -92,15 +121,6 @@ class WorkLock:
                 self.release()
                 return False
             self._sign(lock)
-        try:
-            if not self._is_seen_through:
-                see_through(self.workdir.path)
-                self._is_seen_through = True
-            self.workdir.refresh()
-            self._check_agreement()
-        except (OSError, UserError):
-            self.release()
-            raise
         return True
 
     def _leave_out(self, lock: LockFile) -> None:
@@ -136,12 +156,18 @@ class WorkLock:
                     os.pwrite(lock.fd, b"\n", _NOTE - 1)
                     os.fsync(lock.fd)
             except OSError as error:
+                lock.stays_open = False
                 raise FencedError(f"{lock.path}: the lock was lost while it was held: {error.strerror}") from error
 
     def release(self) -> None:
         """Give the lock back."""
         for lock in reversed(self._locks):
             lock.release()
+
+    def close(self) -> None:
+        """Give the lock back, and close what stayed open between two holds."""
+        for lock in reversed(self._locks):
+            lock.close()
 
     @contextmanager
     def held(self, patience: float) -> Iterator[None]:

@@ -162,7 +162,11 @@ class Stack:
 
 @contextmanager
 def open_stack(
-    path: Path, is_valid: Callable[[Task], bool], confirm: Confirm, place: Place | None = None
+    path: Path,
+    is_valid: Callable[[Task], bool],
+    confirm: Confirm,
+    place: Place | None = None,
+    ready: int | None = None,
 ) -> Iterator[Stack]:
     """Open a stack for a visit; one that a plain farmer has rewritten is put back in order first, if it is short.
 
@@ -176,6 +180,8 @@ def open_stack(
         `WorkLock.confirm` of the lock that is held.
     place
         Returns when a task comes, by its ID, where tasks are in another order than that of their IDs.
+    ready
+        Its descriptor, if it is open and locked, and the work lock was confirmed since.
 
     Raises
     ------
@@ -186,7 +192,7 @@ def open_stack(
     """
     with ExitStack() as opened:
         try:
-            fd = opened.enter_context(opened_list(path, 0, confirm))
+            fd = opened.enter_context(opened_list(path, 0, confirm)) if ready is None else ready
             size = repair_end(fd)
             is_suspect = _is_rewritten(fd, size) if place is None else _is_ascending(fd, size)
             if is_suspect and _restore_order(path, is_valid, confirm, place or int):

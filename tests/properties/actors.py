@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -63,6 +64,9 @@ class Farmer:
         self.farm = world.prepared(name)
         recovery = recover(self.farm, (), PATIENCE)
         self.hand = Hand(self.farm, name)
+        self.hand.life.can_be_proven = True  # as on NFS, which this world is like
+        self.farm.lock._locks[0].stays_open = True
+        weakref.finalize(self, self.farm.lock.close)
         note_recovery(self.hand.journal, recovery)
         self.visitor = Visitor(self.farm, self.hand.journal, (self.hand.life, self.hand.task_lock))
         self.tasks = TasksInHand()

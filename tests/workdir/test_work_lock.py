@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock, Timeout
 from helpers import MPIEXEC, Process, Site, Witness, settled, wait_for
 
-from taskfarmer_mpi.errors import FencedError, LockBusyError
+from taskfarmer_mpi.errors import FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.lock_files import LockFile
 from taskfarmer_mpi.workdir.locks import WorkLock
@@ -336,6 +336,92 @@ def test_a_lock_of_one_node_is_confirmed_without_a_system_call(tmp_path: Path, m
         monkeypatch.setattr(os, "fsync", None)
         lock.confirm()
         lock.confirm()
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all file systems taken for those of several nodes."""
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _: False)
+
+
+def _kept_open(tmp_path: Path) -> WorkLock:
+    """Return a lock that was held before, and whose file is open still."""
+    lock = _lock(tmp_path)
+    lock.keep_open()
+    with lock.held(1.0):
+        pass
+    return lock
+
+
+def _opened(path: Path) -> int:
+    """Return how many descriptors of this process are a file's."""
+    names = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return sum(1 for name in names if os.path.exists(name) and os.path.samefile(name, path))
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_lock_file_that_stays_open_excludes_as_one_that_does_not(tmp_path: Path) -> None:
+    lock = _kept_open(tmp_path)
+    assert _opened(lock.paths[0]) == 1
+    other = WorkLock(lock.workdir, lock.paths, "another", is_checked=False)
+    with other.held(1.0):
+        assert not lock.try_acquire()
+    with lock.held(1.0):
+        assert not other.try_acquire()
+        assert _opened(lock.paths[0]) == 1
+    assert other.try_acquire()
+    other.release()
+    lock.close()
+    assert _opened(lock.paths[0]) == 0
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_lock_file_that_stayed_open_and_was_replaced_is_not_held(tmp_path: Path) -> None:
+    lock = _kept_open(tmp_path)
+    other = WorkLock(lock.workdir, lock.paths, "another", is_checked=False)
+    lock.paths[0].rename(lock.paths[0].with_name("the one before"))
+    with other.held(1.0):
+        assert not lock.try_acquire()
+        assert not lock.is_held
+    with lock.held(1.0):
+        assert not other.try_acquire()
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_lock_file_that_stayed_open_and_is_gone_with_its_directory_is_said(tmp_path: Path) -> None:
+    lock = _kept_open(tmp_path)
+    lock.workdir.path.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="the directory is gone"):
+        lock.try_acquire()
+    assert not lock.is_held
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_lock_file_elsewhere_is_opened_at_each_hold(tmp_path: Path) -> None:
+    workdir = Workdir(tmp_path / "w")
+    workdir.create()
+    lock = WorkLock(workdir, [tmp_path / "lock"], "a test")
+    lock.keep_open()
+    with lock.held(1.0):
+        pass
+    assert _opened(lock.paths[0]) == 0
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_lock_file_whose_lock_was_lost_does_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    lock = _kept_open(tmp_path)
+    with lock.held(1.0), monkeypatch.context() as lost:
+        lost.setattr(os, "fsync", refuse)
+        with pytest.raises(FencedError):
+            lock.confirm()
+    assert _opened(lock.paths[0]) == 0
+
+
+def test_a_lock_file_of_one_node_is_opened_at_each_hold(tmp_path: Path) -> None:
+    assert _opened(_kept_open(tmp_path).paths[0]) == 0
 
 
 # -- what others do with the same file ---------------------------------------------------------------
