@@ -191,9 +191,9 @@ class Start:
         self._runner = make_runner(plan.runner)
         workdir.create()
         bind_to_lock(workdir, paths[0])
-        holder = f"{node_name()} pid {os.getpid()} ({self._name})"
-        self.lock = WorkLock(workdir, paths, holder)
+        self.lock = WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} ({self._name})")
         self.lock.is_hurried = self._is_hurried
+        self.lock.keep_open()
         self.farm = Farm.of(workdir, self.lock, handler, plan.listed, rules, plan.accepted)
 
     def _read_tasklist(self) -> Handler:

@@ -55,7 +55,6 @@ class Visits:
         logs: LogKeeper | None = None,
     ) -> None:
         self._lock = farm.lock
-        self._lock.keep_open()
         self._is_deep = not any(lock.can_be_proven for lock in life)  # else no name there says who is dead
         self._workdir = farm.workdir
         self._journal = journal

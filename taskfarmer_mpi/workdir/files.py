@@ -194,6 +194,8 @@ class Workdir:
         self.agreement = self.path / "agreement"
         self.farmers, self.jobs = self.path / "farmers", self.path / "jobs"
         self._folders = [self.path, self.farmers]
+        self.refreshed = 0
+        """How often `refresh` was called."""
 
     @classmethod
     def meant(cls, path: str | os.PathLike[str]) -> Workdir:
@@ -277,5 +279,6 @@ class Workdir:
         On NFS a name that was looked up before it existed stays missing for up to 30 s, unless its
         directory is opened.
         """
+        self.refreshed += 1
         for folder in self._folders if is_deep else [self.path]:
             os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))

@@ -14,7 +14,7 @@ from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.workdir.files import Workdir, read_file
 
 LOOK_INTERVAL = 1.0
-"""How often a job looks for a request [s]."""
+"""How often a job looks for a request [s], and up to twice as often where a visit has just opened the directory anew."""
 
 
 class StopRequest(Value):
@@ -52,14 +52,18 @@ def stop_requests(
     workdir: Workdir, farmer: str, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[StopRequest | None]:
     """Yield the request that this farmer is to heed now, or None; looks at the file now and then only."""
-    next_look = clock() + LOOK_INTERVAL
+    next_look, seen = clock() + LOOK_INTERVAL, workdir.refreshed
     while True:
-        if clock() < next_look:
+        left = next_look - clock()
+        is_fresh = workdir.refreshed != seen and left < LOOK_INTERVAL / 2
+        if left > 0 and not is_fresh:
             yield None
             continue
         next_look = clock() + LOOK_INTERVAL
         try:
-            workdir.refresh(is_deep=False)
+            if not is_fresh:
+                workdir.refresh(is_deep=False)
+            seen = workdir.refreshed
             data = read_file(workdir.stop_request)
         except (OSError, FarmError):
             data = None  # a directory in trouble is a matter of the next visit

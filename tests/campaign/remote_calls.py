@@ -1,6 +1,6 @@
 """How many calls to the NFS server a visit makes, and a whole farm; run on a node of the bench, in the shared directory.
 
-python tests/campaign/remote_calls.py MOUNT visit | farm     # prints one JSON object: calls by name, or a list of these
+python tests/campaign/remote_calls.py MOUNT visit | farm SECONDS  # prints JSON: calls by name, or a list of these
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-TASKS, SLOTS, SECONDS = 60, 2, 0.3
-"""The farm: its tasks, its slots, and how long a task lasts [s]."""
+TASKS, SLOTS = 60, 2
+"""The farm: its tasks and its slots."""
 VISITS = 12
 _ALIKE = {"OPEN_NOATTR": "OPEN", "DELEGRETURN": "CLOSE"}
 
@@ -42,8 +42,9 @@ def of_visits(mount: str, folder: Path) -> list[Counter[str]]:
     from taskfarmer_mpi.visits.visit_times import Situation
     from taskfarmer_mpi.visits.visits import Visits
 
-    farm = make_farm(folder, [f"sleep {SECONDS}"] * TASKS)
+    farm = make_farm(folder, ["sleep 0.3"] * TASKS)
     hand = Hand(farm, "hand")
+    farm.lock.keep_open()
     neighbours = Neighbours(hand.journal.path, hand.identity, time.monotonic)
     locks = (hand.task_lock, hand.life)
     visits = Visits(farm, hand.journal, locks, Pace(1), neighbours, 5.0, time.monotonic)
@@ -59,9 +60,9 @@ def of_visits(mount: str, folder: Path) -> list[Counter[str]]:
     return found[2:]
 
 
-def of_farm(mount: str, folder: Path) -> Counter[str]:
-    """Return the calls of a whole farm, and its visits under that name."""
-    (folder / "tasks").write_text(f"sleep {SECONDS}\n" * TASKS)
+def of_farm(mount: str, folder: Path, seconds: str) -> Counter[str]:
+    """Return the calls of a whole farm whose tasks last so long [s], and its visits under that name."""
+    (folder / "tasks").write_text(f"sleep {seconds}\n" * TASKS)
     before = counted(mount)
     subprocess.run(
         [sys.executable, "-m", "taskfarmer_mpi", "-n", str(SLOTS), "tasks"], cwd=folder, check=True, capture_output=True
@@ -74,10 +75,10 @@ def of_farm(mount: str, folder: Path) -> Counter[str]:
 
 def main() -> None:
     """Count, in a new directory."""
-    mount, what = sys.argv[1:]
+    mount, what, *seconds = sys.argv[1:]
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     folder = Path(tempfile.mkdtemp(dir=mount))
-    print(json.dumps(of_visits(mount, folder) if what == "visit" else of_farm(mount, folder)))
+    print(json.dumps(of_visits(mount, folder) if what == "visit" else of_farm(mount, folder, *seconds)))
 
 
 if __name__ == "__main__":

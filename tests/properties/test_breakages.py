@@ -14,6 +14,7 @@ import pytest
 from helpers import ROOT
 
 _EACH_CALL = "tests/properties/test_each_call.py::test_the_list_comes_to_its_right_end_whatever_happens_at_any_call[{}-{}]"
+_REMOTE = "tests/visits/test_remote_visits.py::test_{}"
 _RECOVERY = "tests/upkeep/test_recovery.py::test_{}"
 
 
@@ -112,7 +113,7 @@ _BREAKAGES = [
     Breakage(
         "a farmer that was declared dead goes on",
         "visits/visit.py",
-        "        if not (self._journal.is_own() and all(lock.is_held() for lock in self._life)):\n",
+        "        if not self._is_its_own():\n",
         "        if False:\n",
         _at_each_call("visit_after_a_cut", "CUT_OFF-0.0"),
         "recorded twice",
@@ -120,18 +121,56 @@ _BREAKAGES = [
     Breakage(
         "lists are written through descriptors without a lock",
         "workdir/lists.py",
-        "        lock_for_writing(fd)\n",
-        "",
+        "        lock_for_writing(fd)\n        yield fd\n",
+        "        yield fd\n",
         _at_each_call("visit", "CUT_OFF-0.0"),
         "in nobody's hands",
     ),
     Breakage(
         "the work lock is not asked for before what depends on it",
         "workdir/lists.py",
-        "        lock_for_writing(fd)\n        confirm()\n",
-        "        lock_for_writing(fd)\n",
+        "        confirm()\n        if flags",
+        "        if flags",
         _at_each_call("visit", "CUT_OFF-0.0"),
         "recorded twice",
+    ),
+    Breakage(
+        "the list of tasks to do is not locked when the work lock is asked for once for both lists",
+        "visits/visit.py",
+        "            return opened.enter_context(locked_list(self._farm.workdir.toprocess, os.O_RDWR))\n",
+        "            return os.open(self._farm.workdir.toprocess, os.O_RDWR)\n",
+        _at_each_call("visit", "CUT_OFF-0.0"),
+        "in nobody's hands|recorded twice",
+    ),
+    Breakage(
+        "the list of tasks to do is locked after the work lock was asked for",
+        "visits/visit.py",
+        """            ready = self._lock_early(opened) if recorded and not back else None
+            if recorded:
+                self._record(tasks)
+""",
+        """            if recorded:
+                self._record(tasks)
+            ready = self._lock_early(opened) if recorded and not back else None
+""",
+        _REMOTE.format("all_that_is_written_is_locked_before_the_work_lock_is_confirmed"),
+        "assert",
+    ),
+    Breakage(
+        "a life lock counts as held although a write to its file was refused",
+        "lives/life_locks.py",
+        "        except OSError:\n            return False\n        return True\n",
+        "        except OSError:\n            pass\n        return True\n",
+        _REMOTE.format("a_farmer_whose_life_lock_others_have_is_fenced_although_its_journal_is_in_place"),
+        "DID NOT RAISE FencedError",
+    ),
+    Breakage(
+        "a lock file that stayed open counts although another one has its name",
+        "workdir/lock_files.py",
+        "        return not self.was_kept or is_at(self.path, self._inode)\n",
+        "        return True\n",
+        "tests/workdir/test_work_lock.py::test_a_lock_file_that_stayed_open_and_was_replaced_is_not_held",
+        "assert not True",
     ),
     Breakage(
         "a failed append is undone through another descriptor",

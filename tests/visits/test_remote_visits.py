@@ -30,6 +30,7 @@ class _Farmer:
         monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _: False)
         monkeypatch.setattr("taskfarmer_mpi.lives.life_locks.refuses_lost_locks", lambda _: True)
         self.farm = make_farm(folder, ["true"] * 20)
+        self.farm.lock.keep_open()
         self.hand = Hand(self.farm, "hand")
         neighbours = Neighbours(self.hand.journal.path, self.hand.identity, time.monotonic)
         locks = (self.hand.task_lock, self.hand.life)
