@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taskfarmer_mpi.common.filesystems import is_local, see_through
+from taskfarmer_mpi.common.filesystems import is_local, refuses_lost_locks, see_through
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, FencedError, LockBusyError, UserError
 from taskfarmer_mpi.workdir.agreement import read_agreement
@@ -71,9 +71,9 @@ class WorkLock:
         return self.paths[0].with_name(f"{self.paths[0].name}.{farmer}.{what}")
 
     def keep_open(self) -> None:
-        """Keep lock files open between two holds where that saves calls to a server; see `LockFile.stays_open`."""
+        """Keep lock files open between two holds, on NFS from version 4 on; see `LockFile.stays_open`."""
         for lock in self._locks:
-            lock.stays_open = lock.path.parent == self.workdir.path and not is_local(lock.path)
+            lock.stays_open = lock.path.parent == self.workdir.path and refuses_lost_locks(lock.path)
 
     def try_acquire(self, *, is_deep: bool = True) -> bool:
         """Take the lock if nobody has it; return whether it is held now.

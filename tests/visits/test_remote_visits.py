@@ -28,6 +28,7 @@ class _Farmer:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _: False)
+        monkeypatch.setattr("taskfarmer_mpi.workdir.locks.refuses_lost_locks", lambda _: True)
         monkeypatch.setattr("taskfarmer_mpi.lives.life_locks.refuses_lost_locks", lambda _: True)
         self.farm = make_farm(folder, ["true"] * 20)
         self.farm.lock.keep_open()

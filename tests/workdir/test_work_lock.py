@@ -340,8 +340,9 @@ def test_a_lock_of_one_node_is_confirmed_without_a_system_call(tmp_path: Path, m
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have all file systems taken for those of several nodes."""
+    """Have all file systems taken for NFS."""
     monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _: False)
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.refuses_lost_locks", lambda _: True)
 
 
 def _kept_open(tmp_path: Path) -> WorkLock:
