@@ -32,7 +32,8 @@ def test_nothing_is_lost_and_nothing_runs_twice_under_random_faults(seed: int, t
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_a_farmer_does_the_rest_after_a_death_anywhere_in(operation: Operation, tmp_path: Path) -> None:
-    step = 6 if operation.name in ("merge", "add", "retry") else 20  # of the others, test_crash_points has more
+    few = {"merge": 6, "add": 6, "retry": 6, "recovery-before-cut": 8, "recovery-of-outcomes": 8}
+    step = few.get(operation.name, 20)  # of the others, test_crash_points has more
     deaths = Killer(tmp_path / operation.name, operation).kill_everywhere(step)
     print(f"killed before {len(deaths.killed)} of {deaths.calls} calls")
     assert deaths.faults == []
