@@ -16,9 +16,18 @@ _BLOCK = 1 << 20
 class FollowedLog:
     """A file that a task writes, or has written."""
 
-    def __init__(self, path: Path) -> None:
-        """Have read nothing; the file need not exist yet."""
+    def __init__(self, path: Path, last: int | None = None) -> None:
+        """Have read nothing.
+
+        Parameters
+        ----------
+        path
+            The file, which need not exist yet.
+        last
+            How much of what is there when it is opened is read, at most [bytes]; None for all.
+        """
         self.path = path
+        self._last = last
         self._fd: int | None = None
         self._offset = 0
 
@@ -55,6 +64,8 @@ class FollowedLog:
             return
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(self.path))
+        if self._last is not None:
+            self._offset = max(0, os.fstat(self._fd).st_size - self._last)
 
     def news(self) -> Iterator[bytes]:
         """Yield what has come; what was given back to the disk is one line that says so."""

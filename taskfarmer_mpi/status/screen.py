@@ -37,7 +37,7 @@ def leave_plain(text: str, style: str) -> str:  # noqa: ARG001
 
 def draw_status(status: Status, paint: Paint = leave_plain, width: int = WIDTH) -> list[str]:
     """Return the lines of a status for a screen of so many columns; names of files and warnings may be longer."""
-    lines = [*_draw_head(status, paint, width)]
+    lines = [*draw_head(status, paint, width)]
     lines += [paint(make_printable(f"warning: {text}"), "warning") for text in status.warnings]
     if status.farmers:
         lines += ["", *_draw_farmers(status, paint, width)]
@@ -48,7 +48,8 @@ def draw_status(status: Status, paint: Paint = leave_plain, width: int = WIDTH) 
     return lines
 
 
-def _draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
+def draw_head(status: Status, paint: Paint, width: int) -> Iterable[str]:
+    """Yield the first lines: where the tasks are, how far it is, what is the matter."""
     tasks = status.tasks
     done = tasks.finished + tasks.failed + tasks.removed
     share = 100 * done // tasks.total if tasks.total else 100

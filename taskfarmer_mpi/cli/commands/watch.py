@@ -1,11 +1,13 @@
 """Redraw the status of a farm until its list is done or Ctrl-C is pressed.
 
-On a terminal the picture is drawn anew in its place; elsewhere one picture follows the other.
+On a terminal it is a full-screen view with keys to follow logs, retry, cancel and stop, if textual is installed (the extra
+tui). Else, and with --plain, the picture is drawn anew in its place, or one picture follows the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -30,22 +32,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=interval, default=2.0, metavar="SECONDS", help="time between pictures [s] (default: 2)"
     )
-    parser.add_argument("--failures", type=count, default=5, metavar="N", help="failed tasks to show (default: 5)")
+    parser.add_argument(
+        "--failures", type=count, metavar="N", help="failed tasks to show (default: 5, in the full-screen view 50)"
+    )
+    parser.add_argument("--plain", action="store_true", help="text only, without keys: ends when the list is done")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the status again and again."""
     try:
-        observer = Observer(_wait_for_farm(arguments.workdir))
+        workdir = _wait_for_farm(arguments.workdir)
+        if not arguments.plain and _can_fill_screen():
+            from taskfarmer_mpi.cli.fullscreen.application import watch
+
+            watch(workdir.path, arguments.interval, 50 if arguments.failures is None else arguments.failures)
+            return 0
+        observer = Observer(workdir)
+        failures = 5 if arguments.failures is None else arguments.failures
         while True:
             began = time.monotonic()
-            status = observer.look(arguments.failures)
+            status = observer.look(failures)
             _show(draw_status(status, painter(), width()))
             if status.is_done:
                 return 0
             time.sleep(max(arguments.interval, _RESTING * (time.monotonic() - began)))
     except KeyboardInterrupt:
         return 0
+
+
+def _can_fill_screen() -> bool:
+    """Whether there is a terminal that can be drawn on and read from, and what draws."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # textual draws on the last one
+    if not all(stream is not None and stream.isatty() for stream in streams) or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    from importlib.util import find_spec
+
+    return find_spec("textual") is not None
 
 
 def _wait_for_farm(path: Path) -> Workdir:
