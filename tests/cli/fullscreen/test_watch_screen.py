@@ -274,7 +274,7 @@ def _watch_on_terminal(site: Site, workdir: Path, *options: str, keys: bytes = b
     master, slave = pty.openpty()
     name = os.ttyname(slave)
     environ = site.environ(TERM="xterm", COLUMNS="80", LINES="24") | {"TEXTUAL_ANIMATIONS": "none"}
-    command = ["setsid", "sh", "-c", f'exec "$@" <{name} >{name} 2>&1', "sh", *CTL, "watch", *options, str(workdir)]
+    command = ["sh", "-c", f'exec "$@" <{name} >{name} 2>&1', "sh", *CTL, "watch", *options, str(workdir)]
     process = site.start(*command, environ=environ)
     os.set_blocking(master, False)
     shown = b""
