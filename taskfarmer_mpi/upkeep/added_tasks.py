@@ -89,12 +89,13 @@ def add_all_appended(farm: Farm, lines: Lines, patience: float) -> int:
         If others hold it all that time; some tasks may have been added.
     """
     count = 0
-    while True:
+    while len(lines) > farm.catalog.begun + len(farm.catalog.appended):
         with farm.lock.held(patience):
             added = add_appended(farm, lines)
         count += len(added)
         if len(added) < BATCH:
-            return count
+            break
+    return count
 
 
 class ForgottenTasks:
@@ -115,6 +116,10 @@ class ForgottenTasks:
         self._journals = OpenJournals(farm.workdir.farmers)
         self._recorded = Recorded(farm)
         self._advance()
+
+    def __bool__(self) -> bool:
+        """Whether there may be any."""
+        return bool(self._ids)
 
     def _advance(self) -> None:
         if self._ids:

@@ -41,7 +41,8 @@ class Census(Value):
 def take_census(farm: Farm, patience: float) -> Census:
     """Count the tasks of a farm.
 
-    The lists are read under the lock, for a moment, and examined without it. Journals are read only if a task is on no list.
+    The lists are opened under the lock, for a moment, and examined without it. Journals are read only if a task is on no
+    list, and under the lock only if it is in no journal either: many farmers that end do not make each other wait.
 
     Raises
     ------
@@ -51,11 +52,18 @@ def take_census(farm: Farm, patience: float) -> Census:
     with ExitStack() as opened:
         with farm.lock.held(patience):
             lists = _open_lists(farm, opened)
-        census = _count(farm, lists, set())
-    if not census.lost:
-        return census
+        where = bytearray(len(farm.catalog))
+        _mark(where, lists)
+    if 0 not in where:
+        return _tally(where)
     journals = OpenJournals(farm.workdir.farmers)
     journals.advance()  # the long way, without the lock; what comes after is short
+    if _TO_DO not in where:  # else some of these may be elsewhere by now
+        _mark_held(where, journals.held())
+        with ExitStack() as opened:
+            _mark(where, _open_recorded(farm, opened))  # later than the journals: who is in none any more is here
+        if 0 not in where:
+            return _tally(where)
     with ExitStack() as opened:
         with farm.lock.held(patience):
             lists = _open_lists(farm, opened)
@@ -93,10 +101,14 @@ def _open_lists(farm: Farm, opened: ExitStack) -> _Lists:
     What is recorded is only appended to, or replaced by another file; from tasks to do others cut some off.
     """
     farm.catalog.advance()
+    stacks = (farm.workdir.toprocess, farm.workdir.added)
+    return [(_TO_DO, iter([read_file(path) or b""])) for path in stacks] + _open_recorded(farm, opened)
+
+
+def _open_recorded(farm: Farm, opened: ExitStack) -> _Lists:
     workdir = farm.workdir
     recorded = ((_FINISHED, workdir.finished), (_FAILED, workdir.failed), (_REMOVED, workdir.removed))
-    lists = [(_TO_DO, iter([read_file(path) or b""])) for path in (workdir.toprocess, workdir.added)]
-    return lists + [(place, _open_lines(path, opened)) for place, path in recorded]
+    return [(place, _open_lines(path, opened)) for place, path in recorded]
 
 
 def _open_lines(path: Path, opened: ExitStack) -> Iterator[bytes]:
@@ -119,13 +131,25 @@ def _lines(fd: int, size: int) -> Iterator[bytes]:
 
 def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:
     where = bytearray(len(farm.catalog))
+    _mark_held(where, held)
+    _mark(where, lists)
+    return _tally(where)
+
+
+def _mark_held(where: bytearray, held: set[int]) -> None:
     for task_id in held:
-        if task_id < len(where):
+        if task_id < len(where) and not where[task_id]:
             where[task_id] = _HELD
+
+
+def _mark(where: bytearray, lists: _Lists) -> None:
     for place, blocks in lists:
         for task_id in (task_id for block in blocks for task_id in ids_in(block)):
             if task_id < len(where):
                 where[task_id] = place
+
+
+def _tally(where: bytearray) -> Census:
     return Census(
         total=len(where),
         finished=where.count(_FINISHED),

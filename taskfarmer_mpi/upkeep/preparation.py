@@ -98,6 +98,11 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         forgotten = ForgottenTasks(farm, checked.seen)
         order = order or _make_order(farm, stored)
         keep_settings = _look_at_settings(farm)
+        is_complete = (
+            stored is not None and lists.toprocess is not None and not (order or forgotten or checked.has_done_tasks)
+        )
+        if is_complete and keep_settings is None:
+            break
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
                 _write_to_do(fd, farm, checked.recorded, [task for task, _ in order])
@@ -106,7 +111,8 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
                 if _Lists.read_run(farm.workdir) != (lists.config, lists.tasks_added):
                     continue  # another farmer was quicker: look at what it made
                 _keep_order(farm, order)
-                keep_settings()
+                if keep_settings is not None:
+                    keep_settings()
                 if lists.toprocess is None and not farm.workdir.toprocess.exists():
                     farm.lock.confirm()
                     temporary.replace(farm.workdir.toprocess)
@@ -114,14 +120,15 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
                 if stored is None:
                     replace_file(farm.workdir.config, encode_config(config), farm.lock.confirm)
                 forgotten.give_back()
-        add_all_appended(farm, farm.catalog.lines, patience)
-        return farm
+        break
+    add_all_appended(farm, farm.catalog.lines, patience)
+    return farm
 
 
-def _look_at_settings(farm: Farm) -> Callable[[], object]:
+def _look_at_settings(farm: Farm) -> Callable[[], object] | None:
     """Return what brings the settings of tasks up to date under the lock, if any has some."""
     if not (farm.catalog.lines.directives or farm.workdir.settings.exists()):
-        return bool
+        return None
     from taskfarmer_mpi.directives.update import SettingsUpdate
 
     return SettingsUpdate(farm, lambda: next((who.farmer for who in living_farmers(farm.workdir)), None)).write

@@ -136,6 +136,8 @@ def note_recovery(journal: Journal, recovery: Recovery) -> None:
 
 def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
     """Return both locks of a dead farmer; None if it lives, its tasks do, or nothing can be known."""
+    if _is_at_work(farm, path):
+        return None
     try:
         who = read_identity(next(read_records(path)), path)
     except (FileNotFoundError, StopIteration):
@@ -160,6 +162,13 @@ def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
     if life is None:
         return None
     return _seize_tasks(farm, who, life, waiting)
+
+
+def _is_at_work(farm: Farm, path: Path) -> bool:
+    """Whether a farmer lives whose locks are where this one has its own: most are, and this asks the least."""
+    with suppress(OSError):  # its journal says where they are
+        return LifeLock.is_taken(farm.lock.life_path(path.stem, "alive"))
+    return False
 
 
 def _seize_tasks(farm: Farm, who: Identity, life: LifeLock, waiting: list[str]) -> list[LifeLock] | None:

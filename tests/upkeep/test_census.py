@@ -3,9 +3,11 @@
 import tracemalloc
 from pathlib import Path
 
+import pytest
 from fakes import Clock, Hand, ids_in, make_farm
 
 from taskfarmer_mpi.upkeep.census import PLAIN_PATIENCE, Census, reclaim, take_census, take_patient_census
+from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 
 COMMANDS = [f"true {i}" for i in range(6)]
 
@@ -101,3 +103,48 @@ def test_a_task_that_nobody_records_is_lost_after_a_while_and_at_once_where_ther
     before = clock.now
     assert take_patient_census(farm, 5.0, clock, sleep).lost == [0, 1]
     assert clock.now == before
+
+
+def test_tasks_in_the_hands_of_others_are_counted_without_their_journals_under_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, ["true"] * 4)
+    hand = Hand(farm, "20261124T060000-n-1-abcdef")
+    hand.note("taken", ids=[0, 1, 2, 3])
+    farm.workdir.toprocess.write_bytes(b"")
+    farm.workdir.finished.write_bytes(b"0 true\n")
+    held = []
+    advance = OpenJournals.advance
+
+    def look(journals: OpenJournals) -> None:
+        held.append(farm.lock.is_held)
+        advance(journals)
+        with farm.workdir.finished.open("ab") as file:  # it is recorded after its journal was read
+            file.write(b"1 true\n")
+
+    monkeypatch.setattr(OpenJournals, "advance", look)
+    census = take_census(farm, 5.0)
+    assert held == [False]
+    assert (census.finished, census.held, census.to_do, census.lost) == (2, 2, 0, [])
+    hand.die()
+
+
+def test_a_task_that_goes_back_while_it_is_counted_is_found_on_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, ["true"] * 2)
+    hand = Hand(farm, "20261124T060000-n-1-abcdef")
+    hand.note("taken", ids=[0, 1])
+    farm.workdir.toprocess.write_bytes(b"")
+    advance = OpenJournals.advance
+
+    def look(journals: OpenJournals) -> None:
+        if not farm.lock.is_held:
+            farm.workdir.toprocess.write_bytes(b"1 true\n")
+            hand.note("given", ids=[1])
+        advance(journals)
+
+    monkeypatch.setattr(OpenJournals, "advance", look)
+    census = take_census(farm, 5.0)
+    assert (census.held, census.to_do, census.lost) == (1, 1, [])
+    hand.die()

@@ -169,3 +169,21 @@ def test_a_changed_tasklist_is_refused_with_the_remedy(tmp_path: Path) -> None:
     assert farm.workdir.toprocess.exists()
     with pytest.raises(UserError, match="put it back as it was, take it over with --accept-changes"):
         again(tmp_path, ["a", "x", "c", "d"])
+
+
+def test_a_farmer_that_joins_a_complete_work_directory_holds_the_lock_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, ["true", "false"])
+    before = tree(farm.workdir.path)
+    holds: list[bool] = []
+    release = farm.lock.release
+
+    def note() -> None:
+        holds.append(farm.lock.is_held)
+        release()
+
+    monkeypatch.setattr(farm.lock, "release", note)
+    prepare(farm, stored_as(farm.handler.path), 5.0)
+    assert holds.count(True) == 1
+    assert tree(farm.workdir.path) == before
