@@ -6,12 +6,12 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from taskfarmer_mpi.common.causes import signal_name
+from taskfarmer_mpi.common.search_path import own_command
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.status.snapshot import Counts
 
@@ -133,7 +133,7 @@ class FarmerProcess:
 
 def farmer_command(*options: str) -> list[str]:
     """Return the command of a farmer under this Python."""
-    return [sys.executable, "-m", "taskfarmer_mpi", *options]
+    return [*own_command(), *options]
 
 
 def _signal_at_death(there: int, pid: int) -> None:

@@ -7,8 +7,8 @@ with ``unfilled`` they are left out of a script that is made for one job.
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
+from taskfarmer_mpi.common.search_path import read_own
 from taskfarmer_mpi.errors import UserError
 
 SCRIPTS = {
@@ -19,7 +19,6 @@ SCRIPTS = {
 }
 """What each script is for."""
 
-_TEMPLATE = Path(__file__).with_name("templates") / "batch.sh"
 _MARK = "#: "
 
 
@@ -43,7 +42,7 @@ def make_script(name: str, *, is_filled: bool = False) -> str:
         raise UserError(f"{name}: no such script; did you mean {near[0]}? There are {', '.join(SCRIPTS)}")
     lines = []
     is_part = True
-    for line in _TEMPLATE.read_text(encoding="ascii").splitlines(keepends=True):
+    for line in read_own("cli", "templates", "batch.sh").splitlines(keepends=True):
         if line.startswith(_MARK):
             marks = line[len(_MARK) :].split()
             is_part = not {name, "all"}.isdisjoint(marks) and not (is_filled and "unfilled" in marks)

@@ -28,7 +28,10 @@ FAREWELL = b"."
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv.pop(1)); from taskfarmer_mpi.lives.guardian import main; main(*sys.argv[2:])"
 )
-PARTS = (sys.executable, __file__, owners.__file__, os.path.join(os.path.dirname(__file__), "lease.py"))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+"""The folder or the archive that this package is in."""
+_MODULES = (__file__, owners.__file__, os.path.join(os.path.dirname(__file__), "lease.py"))
+PARTS = (sys.executable, *(_MODULES if os.path.isdir(ROOT) else (ROOT,)))
 """What has to be there to start one."""
 
 
@@ -42,8 +45,7 @@ def command(owner: Owner, lease: float) -> list[str]:
     lease
         After how long without an answer the file system gives the locks of a node away [s]; 0 if it never does.
     """
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    words = [sys.executable, "-I", "-S", "-c", _PROGRAM, root, __file__]
+    words = [sys.executable, "-I", "-S", "-c", _PROGRAM, ROOT, __file__]
     return [*words, owner.farmer, owner.lock_path, owner.workdir, str(lease)]
 
 

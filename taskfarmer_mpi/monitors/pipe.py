@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.search_path import own_program
 from taskfarmer_mpi.monitors import process
 
 log = Log(__name__)
@@ -83,7 +84,7 @@ class MonitorPipe:
         try:
             return os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-P", os.path.abspath(process.__file__), str(number)],
+                [*own_program("taskfarmer_mpi.monitors.process"), str(number)],
                 environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, null, 0),

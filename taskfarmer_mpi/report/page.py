@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskfarmer_mpi import __version__
 from taskfarmer_mpi.common.causes import describe_cause
+from taskfarmer_mpi.common.search_path import read_own
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of, make_printable, say_duration, say_memory, say_rate, shorten
 from taskfarmer_mpi.errors import UserError
@@ -67,13 +67,12 @@ def load_template() -> jinja2.Template:
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is missing: pip install taskfarmer-mpi[report]") from error
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.from_string(read_own("report", "templates", "report.html"))
 
 
 def render_page(template: jinja2.Template, report: Report) -> bytes:

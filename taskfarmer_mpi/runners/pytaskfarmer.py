@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 
+from taskfarmer_mpi.common.search_path import own_program
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.runners.registry import HANDLER, RUNNER, Definition, build, check_options, load_class
 from taskfarmer_mpi.runners.shell import Launch, Runner
@@ -69,12 +69,8 @@ class ForeignRunner:
     """A runner that was written for PyTaskFarmer: it runs a task itself, and so each of its tasks gets a process for it."""
 
     def __init__(self, definition: Definition) -> None:
-        from taskfarmer_mpi.runners import pytaskfarmer_task
-
         self._argv = [
-            sys.executable,
-            "-P",
-            os.path.abspath(pytaskfarmer_task.__file__),
+            *own_program("taskfarmer_mpi.runners.pytaskfarmer_task"),
             definition.class_path,
             json.dumps(definition.options),
         ]

@@ -111,7 +111,9 @@ def _count_with(library: str, paths: list[str]) -> list[int | str] | None:
 
 
 def _run_counter(library: str, paths: list[str]) -> list[int | str] | None:
-    command = [sys.executable, "-P", os.path.abspath(__file__), library]
+    from taskfarmer_mpi.common.search_path import own_program  # not where this is a program of its own
+
+    command = [*own_program("taskfarmer_mpi.tasklists.root_events"), library]
     result = subprocess.run(command, input=json.dumps(paths), capture_output=True, text=True, check=False)
     lines = result.stdout.splitlines()
     if result.returncode != 0 or not lines:

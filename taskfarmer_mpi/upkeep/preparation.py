@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -76,8 +77,6 @@ def prepare(farm: Farm, wanted: Stored, patience: float, *, accepts: bool = Fals
         If the tasklist does not match the work directory, or a list is damaged; nothing was changed.
     """
     if accepts:
-        from functools import partial
-
         from taskfarmer_mpi.changes.edited_list import accept_changes
         from taskfarmer_mpi.upkeep.reopening import hands
 
@@ -97,11 +96,12 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         config = stored or replace(wanted, listed=farm.catalog.listed, digest=farm.catalog.lines.digest(farm.catalog.listed))
         forgotten = ForgottenTasks(farm, checked.seen)
         order = order or _make_order(farm, stored)
-        keep_settings = _look_at_settings(farm)
-        is_complete = (
-            stored is not None and lists.toprocess is not None and not (order or forgotten or checked.has_done_tasks)
-        )
-        if is_complete and keep_settings is None:
+        settle = _look_at_settings(farm)
+        if (
+            stored
+            and lists.toprocess is not None
+            and not (order or forgotten or checked.has_done_tasks or settle is not bool)
+        ):
             break
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
@@ -111,8 +111,7 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
                 if _Lists.read_run(farm.workdir) != (lists.config, lists.tasks_added):
                     continue  # another farmer was quicker: look at what it made
                 _keep_order(farm, order)
-                if keep_settings is not None:
-                    keep_settings()
+                settle()
                 if lists.toprocess is None and not farm.workdir.toprocess.exists():
                     farm.lock.confirm()
                     temporary.replace(farm.workdir.toprocess)
@@ -125,10 +124,10 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     return farm
 
 
-def _look_at_settings(farm: Farm) -> Callable[[], object] | None:
+def _look_at_settings(farm: Farm) -> Callable[[], object]:
     """Return what brings the settings of tasks up to date under the lock, if any has some."""
     if not (farm.catalog.lines.directives or farm.workdir.settings.exists()):
-        return None
+        return bool
     from taskfarmer_mpi.directives.update import SettingsUpdate
 
     return SettingsUpdate(farm, lambda: next((who.farmer for who in living_farmers(farm.workdir)), None)).write
@@ -173,8 +172,7 @@ def _check(farm: Farm, stored: Stored | None, lists: _Lists) -> _Checked:
         farm.catalog.advance()
     changes: list[str] = []
     recorded = bytearray(len(farm.catalog))
-    ended = ((workdir.finished, lists.finished), (workdir.failed, lists.failed), (workdir.removed, lists.removed))
-    for path, data in ended:
+    for path, data in ((workdir.finished, lists.finished), (workdir.failed, lists.failed), (workdir.removed, lists.removed)):
         for task_id in _examine(farm, path, data, None if is_same else changes):
             recorded[task_id] = 1
     seen = bytearray(recorded)

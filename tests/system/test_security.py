@@ -233,6 +233,7 @@ _FOLLOWED = (
         "runners",
         "tasklists",
         "common/filesystems.py",
+        "common/search_path.py",
         "trace/timeline.py",
         "trace/server.py",
     ),
