@@ -97,11 +97,7 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         forgotten = ForgottenTasks(farm, checked.seen)
         order = order or _make_order(farm, stored)
         settle = _look_at_settings(farm)
-        if (
-            stored
-            and lists.toprocess is not None
-            and not (order or forgotten or checked.has_done_tasks or settle is not bool)
-        ):
+        if not (order or forgotten or checked.has_done_tasks or settle is not bool or None in (stored, lists.toprocess)):
             break
         with temporary_file(farm.workdir.toprocess) as (fd, temporary):
             if lists.toprocess is None:
