@@ -93,7 +93,7 @@ def test_monitors_and_runners_of_users_start_from_the_archive(pyz: Path, site: S
     site.start(*command, environ=environ).succeed(60)
     assert (site.path / "tasks_workdir" / "logs" / "log_0").read_text() == "hello mine\n"
     events = [json.loads(line) for line in next(site.path.rglob("events*.jsonl")).read_text().splitlines()]
-    assert "task_end" in {event["event"] for event in events}
+    assert "task_end" in {event["kind"] for event in events}
 
 
 def test_what_belongs_to_the_program_is_read_from_the_archive(pyz: Path, site: Site) -> None:
