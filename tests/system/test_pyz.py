@@ -120,7 +120,7 @@ def test_a_start_from_the_archive_opens_few_files_of_the_program(pyz: Path, site
     prefix = f"{strace} -f -qq -o {log} -e trace=open,openat,openat2,execve"
     site.start(sys.executable, pyz, "--mpi", "off", tasklist, prefix=prefix).succeed(60)
     lines = log.read_text().splitlines()
-    guardian = next(line.split()[0] for line in lines if "execve" in line and "lives/guardian.py" in line)
+    guardian = next(line.split()[0] for line in lines if "execve" in line and '"-I", "-S"' in line)
     opened = [
         line for line in lines if re.search(r'open[^"]*"[^"]*(taskfarmer\.pyz|taskfarmer_mpi/)[^"]*", .* = \d+$', line)
     ]
