@@ -77,15 +77,19 @@ class Holders:
         )
 
 
+def is_at_work(farm: Farm, journal: Path) -> bool:
+    """Whether a farmer lives whose locks are where this one has its own: most are, and this asks the least."""
+    with suppress(OSError):  # it left this moment, or its journal says where they are
+        return LifeLock.is_taken(farm.lock.life_path(journal.stem, "alive"))
+    return False
+
+
 def is_anyone_at_work(farm: Farm, own: Collection[Path]) -> bool:
     """Whether farmers of ours live here, but for those whose life locks are `own`."""
     names = {path.name for path in own}
-    for journal in open_journals(farm.workdir.farmers):
-        path = farm.lock.life_path(journal.stem, "alive")
-        with suppress(OSError):  # it left this moment
-            if path.name not in names and LifeLock.is_taken(path):
-                return True
-    return False
+    journals = open_journals(farm.workdir.farmers)
+    others = (path for path in journals if farm.lock.life_path(path.stem, "alive").name not in names)
+    return any(is_at_work(farm, path) for path in others)
 
 
 def _size(path: Path) -> int | None:

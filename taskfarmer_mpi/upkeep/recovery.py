@@ -21,6 +21,7 @@ from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import Owner, find_processes, parse_job
 from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.upkeep.holders import is_at_work
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
@@ -84,11 +85,10 @@ def recover(farm: Farm, own: Collection[Path], patience: float) -> Recovery:
         If others held the lock all that time; then nothing was done.
     """
     begin = time.time()
-    dead: list[_Dead] = []
-    waiting: list[str] = []
+    dead, waiting = list[_Dead](), list[str]()
     try:
         for path in open_journals(farm.workdir.farmers):
-            locks = None if path in own else _seize(farm, path, waiting)
+            locks = None if path in own or is_at_work(farm, path) else _seize(farm, path, waiting)
             if locks is not None:
                 from taskfarmer_mpi.lives.lost_nodes import is_node_lost
 
@@ -136,8 +136,6 @@ def note_recovery(journal: Journal, recovery: Recovery) -> None:
 
 def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
     """Return both locks of a dead farmer; None if it lives, its tasks do, or nothing can be known."""
-    if _is_at_work(farm, path):
-        return None
     try:
         who = read_identity(next(read_records(path)), path)
     except (FileNotFoundError, StopIteration):
@@ -162,13 +160,6 @@ def _seize(farm: Farm, path: Path, waiting: list[str]) -> list[LifeLock] | None:
     if life is None:
         return None
     return _seize_tasks(farm, who, life, waiting)
-
-
-def _is_at_work(farm: Farm, path: Path) -> bool:
-    """Whether a farmer lives whose locks are where this one has its own: most are, and this asks the least."""
-    with suppress(OSError):  # its journal says where they are
-        return LifeLock.is_taken(farm.lock.life_path(path.stem, "alive"))
-    return False
 
 
 def _seize_tasks(farm: Farm, who: Identity, life: LifeLock, waiting: list[str]) -> list[LifeLock] | None:
