@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from taskfarmer_mpi.policies.settings import Settings, read_settings
@@ -44,6 +44,12 @@ def read_book(workdir: Workdir) -> SettingsBook:
     with reading(workdir.settings):
         book.advance()
     return book
+
+
+def read_names(workdir: Workdir) -> Callable[[int], str]:
+    """Return what tells how a task is called by `#TF` lines: nothing for most tasks; errors are those of `read_book`."""
+    book = read_book(workdir)
+    return lambda task: book.of(task).name
 
 
 class SettingsBook:

@@ -41,6 +41,8 @@ class Failure(Value):
     """User and system time [s]."""
     max_rss: int | None = None
     """Peak memory of its largest process [KiB]."""
+    name: str | None = None
+    """What a `#TF` line calls it."""
 
 
 def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
@@ -60,7 +62,9 @@ def last_failed(workdir: Workdir, count: int) -> dict[int, str]:
     return {task.id: task.text for task in tasks}
 
 
-def tell_failure(logs: Logs, task: int, command: str, who: Identity | None, run: Attempt | None, lines: int) -> Failure:
+def tell_failure(
+    logs: Logs, task: int, command: str, who: Identity | None, run: Attempt | None, lines: int, name: str = ""
+) -> Failure:
     """Return what is known of a failed task.
 
     Parameters
@@ -73,6 +77,8 @@ def tell_failure(logs: Logs, task: int, command: str, who: Identity | None, run:
         The farmer that ran it and its last run; None if no journal tells.
     lines
         How many of the last lines of the log to quote.
+    name
+        What the task is called, if it has a name.
     """
     head, tail = logs.ends(task)
     return Failure(
@@ -91,4 +97,5 @@ def tell_failure(logs: Logs, task: int, command: str, who: Identity | None, run:
         kind=run.cause if run else None,
         cpu=run.cpu if run else None,
         max_rss=(run.max_rss or None) if run else None,
+        name=name or None,
     )

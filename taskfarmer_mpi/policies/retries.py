@@ -46,4 +46,8 @@ class Retries(Value):
         """
         if cause is None or cause in _NEVER or failures >= self.count or not self.choice.has(cause, returncode):
             return None
+        return self.pause_of(failures)
+
+    def pause_of(self, failures: int) -> float:
+        """Return the pause after an attempt that failed, with so many failures before it [s]."""
         return min(self.delay * 2.0 ** min(failures, 30), LONGEST_DELAY)

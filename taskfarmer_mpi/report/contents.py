@@ -6,11 +6,12 @@ import heapq
 import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from taskfarmer_mpi.common.causes import Cause, describe_cause
 from taskfarmer_mpi.common.values import Value
+from taskfarmer_mpi.directives.book import read_names
 from taskfarmer_mpi.history.failures import Failure, tell_failure
 from taskfarmer_mpi.history.last_runs import NO_CODE, LastRuns, TaskState, Watcher, read_last_runs
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, FarmerState, Outcome
@@ -44,6 +45,8 @@ class LongTask(Value):
     """[s]"""
     max_rss: int
     """[KiB]; 0 if it is not known."""
+    name: str
+    """What a `#TF` line calls it; empty for most tasks."""
 
 
 class FarmerLine(Value):
@@ -143,6 +146,7 @@ def make_report(workdir: Workdir) -> Report:
     runs = _Runs(last_runs)
     states = {state: last_runs.count(state) for state in TaskState}
     tail = _tail(collector, states)
+    name_of = read_names(workdir)
     return Report(
         workdir=workdir,
         moment=now,
@@ -153,10 +157,10 @@ def make_report(workdir: Workdir) -> Report:
         tail=tail,
         advice=choose_advice(_facts(last_runs, collector, runs, states, tail)),
         durations=sorted(runs.durations),
-        longest=_longest(last_runs, runs),
+        longest=_longest(last_runs, runs, name_of),
         causes=runs.kinds(),
         repeats=collector.repeats.in_words(last_runs),
-        failures=_failures(last_runs, workdir),
+        failures=_failures(last_runs, workdir, name_of),
         last_runs=last_runs,
         warnings=warnings,
     )
@@ -250,7 +254,7 @@ def _farmer_lines(last_runs: LastRuns, collector: _Collector) -> list[FarmerLine
     return [FarmerLine(history, left, busy, runs) for history, (_, left), busy, runs in rows]
 
 
-def _longest(last_runs: LastRuns, runs: _Runs) -> list[LongTask]:
+def _longest(last_runs: LastRuns, runs: _Runs, name_of: Callable[[int], str]) -> list[LongTask]:
     found = heapq.nlargest(LONGEST, range(len(runs.tasks)), key=runs.durations.__getitem__)
     lines = []
     for i in found:
@@ -260,11 +264,12 @@ def _longest(last_runs: LastRuns, runs: _Runs) -> list[LongTask]:
         code = None if runs.codes[i] == NO_CODE else runs.codes[i]
         run = last_runs.last_run(task)
         cpu, max_rss = (run.cpu, run.max_rss) if run else (0.0, 0)
-        lines.append(LongTask(task, last_runs.texts[task], runs.durations[i], host, code, runs.causes[i], cpu, max_rss))
+        text, duration, cause = last_runs.texts[task], runs.durations[i], runs.causes[i]
+        lines.append(LongTask(task, text, duration, host, code, cause, cpu, max_rss, name_of(task)))
     return lines
 
 
-def _failures(last_runs: LastRuns, workdir: Workdir) -> list[Failure]:
+def _failures(last_runs: LastRuns, workdir: Workdir, name_of: Callable[[int], str]) -> list[Failure]:
     """Return the last failed tasks, the youngest first."""
     ends = reversed(last_runs.in_order_of_ends())
     failed = list(islice((task for task in ends if last_runs.state(task) is TaskState.FAILED), FAILURES))
@@ -273,5 +278,6 @@ def _failures(last_runs: LastRuns, workdir: Workdir) -> list[Failure]:
     for task in failed:
         history = last_runs.farmer(task)
         who = history.identity if history else None
-        found.append(tell_failure(logs, task, last_runs.texts[task], who, last_runs.last_run(task), LOG_LINES))
+        run, text = last_runs.last_run(task), last_runs.texts[task]
+        found.append(tell_failure(logs, task, text, who, run, LOG_LINES, name_of(task)))
     return found

@@ -176,7 +176,7 @@ def _quantiles(durations: Sequence[float]) -> list[Item]:
 def _long_task(task: LongTask) -> dict[str, Any]:
     return {
         "duration": say_duration(task.duration),
-        "task": task.task,
+        "task": f"{task.task} {task.name}".rstrip(),
         "host": make_printable(task.host),
         "outcome": "finished"
         if task.returncode == 0
@@ -195,7 +195,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
         place += f", CPU {say_duration(failure.cpu)}" if failure.cpu else ""
         place += f", peak memory {say_memory(failure.max_rss)}" if failure.max_rss else ""
     return {
-        "task": failure.task,
+        "task": f"{failure.task} {failure.name or ''}".rstrip(),
         "cause": make_printable(failure.cause),
         "place": make_printable(place),
         "command": shorten(make_printable(failure.command), COMMAND),

@@ -121,10 +121,10 @@ class Observer:
         commands = self._commands_of({run.task for run in found}, stored)
         found = [replace(run, command=commands.get(run.task, f"task {run.task}")) for run in found]
         if found and self._workdir.settings.exists():
-            from taskfarmer_mpi.directives.book import read_book
+            from taskfarmer_mpi.directives.book import read_names
 
-            book = read_book(self._workdir)
-            found = [replace(run, name=book.of(run.task).name) for run in found]
+            name_of = read_names(self._workdir)
+            found = [replace(run, name=name_of(run.task)) for run in found]
         return sorted(found, key=attrgetter("begin"))
 
     def _commands_of(self, tasks: set[int], stored: Stored | None) -> dict[int, str]:
@@ -175,7 +175,13 @@ class Observer:
         from taskfarmer_mpi.logs.reading import Logs
 
         logs = Logs(self._workdir, failed)
-        return [self._failure(logs, task, command, pairs) for task, command in failed.items()]
+        found = [self._failure(logs, task, command, pairs) for task, command in failed.items()]
+        if self._workdir.settings.exists():
+            from taskfarmer_mpi.directives.book import read_names
+
+            name_of = read_names(self._workdir)
+            found = [replace(failure, name=name_of(failure.task) or None) for failure in found]
+        return found
 
     @staticmethod
     def _failure(logs: Logs, task: int, command: str, pairs: list[tuple[FarmerHistory, JournalSummary]]) -> Failure:

@@ -22,7 +22,8 @@ _TABLES = """
 CREATE TABLE tasks (
     id INTEGER PRIMARY KEY, state TEXT NOT NULL, farmer TEXT, host TEXT, rank INTEGER, slot INTEGER,
     attempts INTEGER NOT NULL, begin REAL, end REAL, duration REAL, exit_code INTEGER, signal INTEGER, cause TEXT,
-    log TEXT NOT NULL, command TEXT NOT NULL, kind TEXT, cpu REAL, max_rss INTEGER
+    log TEXT NOT NULL, command TEXT NOT NULL, kind TEXT, cpu REAL, max_rss INTEGER,
+    name TEXT
 );
 CREATE TABLE farmers (
     farmer TEXT PRIMARY KEY, host TEXT, pid INTEGER, rank INTEGER, ranks INTEGER, job TEXT, slots INTEGER, born REAL,

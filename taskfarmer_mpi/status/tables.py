@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskfarmer_mpi.common.causes import CANNOT_CODES, describe_cause
+from taskfarmer_mpi.directives.book import read_names
 from taskfarmer_mpi.history.last_runs import LastRuns, TaskState
 from taskfarmer_mpi.history.runs import Attempt, Outcome
 from taskfarmer_mpi.logs.reading import Logs
@@ -37,9 +38,10 @@ class Row(NamedTuple):
     kind: str | None = None
     cpu: float | None = None
     max_rss: int | None = None
+    name: str | None = None
 
 
-def make_row(last_runs: LastRuns, logs: Logs, task: int) -> Row:
+def make_row(last_runs: LastRuns, logs: Logs, task: int, name: str = "") -> Row:
     """Return the row of a task."""
     state = last_runs.state(task)
     run = last_runs.last_run(task)
@@ -65,6 +67,7 @@ def make_row(last_runs: LastRuns, logs: Logs, task: int) -> Row:
         kind=run.cause if run else None,
         cpu=_microseconds(run.cpu if run and run.end is not None else None),
         max_rss=(run.max_rss or None) if run else None,
+        name=name or None,
     )
 
 
@@ -88,7 +91,8 @@ def make_rows(last_runs: LastRuns, workdir: Workdir, tasks: Iterable[int] | None
     """Yield the rows of tasks, or of all tasks in the order of their IDs."""
     everything = range(len(last_runs))
     logs = Logs(workdir, [task for task in everything if last_runs.state(task) is TaskState.FAILED])
-    return (make_row(last_runs, logs, task) for task in (everything if tasks is None else tasks))
+    name_of = read_names(workdir)
+    return (make_row(last_runs, logs, task, name_of(task)) for task in (everything if tasks is None else tasks))
 
 
 def encode_joblog(row: Row) -> str | None:

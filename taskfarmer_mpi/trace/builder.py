@@ -9,7 +9,7 @@ on the time, or on whether a farmer has left already.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from taskfarmer_mpi.history.runs import Attempt, FarmerHistory, Outcome, read_histories
@@ -42,6 +42,10 @@ MAX_SLOTS = 2**16
 """A farmer with more slots is not believed: its journal is damaged."""
 
 
+def _nameless(_task: int) -> str:
+    return ""
+
+
 class Texts(Protocol):
     """The text of each task; a task that it does not have is shown by its ID."""
 
@@ -58,6 +62,7 @@ class Trace:
     def __init__(self, workdir: Workdir, texts: Texts) -> None:
         self._workdir = workdir
         self._texts = texts
+        self._name_of: Callable[[int], str] = _nameless
         self._runs = RunTable()
         self._pids: list[int] = []
         self._names: list[str] = []
@@ -68,6 +73,10 @@ class Trace:
 
     def events(self) -> Iterator[bytes]:
         """Yield all events that are ours, but for those that `PlainPart.counters` makes."""
+        if self._workdir.settings.exists():
+            from taskfarmer_mpi.directives.book import read_names
+
+            self._name_of = read_names(self._workdir)
         yield from name_process(FIRST_PID, f"all tasks · {self._workdir.path.name}", 0)
         histories, self.troubles = read_histories(self._workdir)
         pid = FIRST_PID + 1
@@ -136,7 +145,7 @@ class Trace:
                     begin=runs.begin[row],
                     end=runs.end[row],
                     task=task,
-                    name=name_run(outcome, task, text, failure_word),
+                    name=name_run(outcome, task, text, failure_word, self._name_of(task)),
                     text=text,
                     outcome=outcome,
                     code=runs.code[row],
@@ -146,6 +155,7 @@ class Trace:
                     farmer=self._names[farmer],
                     reason=self._reasons[farmer],
                     cause=CAUSES[runs.cause[row]],
+                    called=self._name_of(task),
                 )
             )
             if outcome in (Outcome.FINISHED, Outcome.FAILED):
@@ -161,7 +171,7 @@ class Trace:
         for row in range(0, len(self._runs), len(self._runs) // SAMPLE + 1):
             outcome, task = self._runs.outcome_of(row), self._runs.task[row]
             if outcome is Outcome.FINISHED:
-                yield name_run(outcome, task, self._text_of(task), "")
+                yield name_run(outcome, task, self._text_of(task), "", self._name_of(task))
 
     def _next_run(self, before: int, row: int) -> Iterator[bytes]:
         """Yield the arrow from a run that did not finish to the next one of its task; its task was not done after all."""

@@ -52,10 +52,13 @@ def choose_failure_word(names: Iterable[str]) -> str:
     return next(good, None) or min(FAILURE_WORDS, key=count_alike)
 
 
-def name_run(outcome: Outcome, task: int, text: str, failure_word: str) -> str:
-    """Return the name of the slice of a run: all that failed have one colour, and so have all that were killed or lost."""
+def name_run(outcome: Outcome, task: int, text: str, failure_word: str, name: str = "") -> str:
+    """Return the name of the slice of a run: all that failed have one colour, and so have all that were killed or lost.
+
+    Those of other tasks that are called by a name have the colour of that name.
+    """
     if outcome is Outcome.FAILED:
         return f"{failure_word} {task}"
     if outcome in (Outcome.KILLED, Outcome.LOST):
         return f"{outcome.name} {task}"
-    return shorten(_OTHER_LABELS.get(outcome, "") + text, NAME_LENGTH)
+    return shorten(_OTHER_LABELS.get(outcome, "") + (f"{name} {task}" if name else text), NAME_LENGTH)

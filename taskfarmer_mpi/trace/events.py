@@ -48,6 +48,8 @@ class Slice(Value, is_frequent=True):
     """Why the farmer killed its tasks, if it did."""
     cause: Cause | None = None
     """Why it ended without exit code 0."""
+    called: str = ""
+    """What a `#TF` line calls its task."""
 
 
 def encode_event(event: Event) -> bytes:
@@ -116,6 +118,7 @@ def encode_arrow(number: int, source: tuple[int, int, int], target: tuple[int, i
 def encode_slice(run: Slice) -> bytes:
     """Encode one run; formatted by hand, since a trace can have a million of them."""
     outcome = run.outcome.value
+    called = f'"called":{quote(run.called)},' if run.called else ""
     is_open = run.end < run.begin
     length = '"ph":"B"' if is_open else f'"ph":"X","dur":{run.end - run.begin}'
     how = "" if run.outcome is Outcome.FINISHED else f'"cause":{quote(_cause(run))},'
@@ -128,6 +131,7 @@ def encode_slice(run: Slice) -> bytes:
     return (
         f'{{"cat":"{outcome}","name":{quote(run.name)},{length},'
         f'"pid":{run.pid},"tid":{run.tid},"ts":{run.begin},"args":{{"task":{run.task},"outcome":"{outcome}",{how}'
+        f"{called}"
         f'"command":{quote(shorten(run.text, COMMAND_LENGTH))},"attempt":{run.attempt},{usage}'
         f'"log":"logs/log_{run.task}","{MARK}":{quote(run.farmer)}}}}}'
     ).encode("utf-8", "replace")

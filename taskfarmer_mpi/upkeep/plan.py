@@ -210,11 +210,22 @@ def read_tasklist(plan: Plan) -> Handler:
         If they cannot be read, or do not go with the rules.
     """
     handler = make_handler(plan.handler, plan.tasklist, plan.workdir)
+    refuse_limits(plan, handler)
+    return handler
+
+
+def refuse_limits(plan: Plan, handler: Handler) -> None:
+    """Refuse `#TF` lines that name a limit which is none.
+
+    Raises
+    ------
+    UserError
+        If there is one.
+    """
     if handler.tasks.directives:
         from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
 
         refuse_unknown_limits(handler.path, handler.tasks.directives, read_rules(plan.rules).limits)
-    return handler
 
 
 def enter_directory(plan: Plan) -> None:

@@ -51,7 +51,7 @@ function _shtab_taskfarmer_ctl_using
 end
 
 set -g _shtab_taskfarmer_ctl_commands status watch report trace view export show log wait check doctor submit script add retry remove cancel pause resume reclaim repair stop
-set -g _shtab_taskfarmer_ctl_opts_with_value --array --attempt --cause --cpus-per-task --csv --durations --exit --failures --file --host --interval --joblog --match --nodes --order --output --port --proc --runner --show --since --sqlite --tasklist --time --timeout --wait --workdir -N -a -c -f -j -n -o -r -t -w
+set -g _shtab_taskfarmer_ctl_opts_with_value --array --attempt --cause --cpus-per-task --crash-limit --csv --durations --exit --failures --file --gpus --gpus-per-task --halt --host --interval --joblog --limit --log-limit --logs --match --memory-per-task --memory-reserve --nodes --order --output --port --proc --retries --retry-delay --retry-on --runner --setup --show --since --sqlite --stop-grace --stop-signal --task-grace --task-signal --task-timeout --tasklist --teardown --tempdir --time --timeout --wait --workdir -N -a -c -f -j -n -o -r -t -w
 
 complete -c taskfarmer-ctl -e
 complete -c taskfarmer-ctl -f
@@ -113,8 +113,30 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s w -l workdi
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s r -l runner -x -d 'as for taskfarmer-mpi'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s t -l tasklist -x -d 'as for taskfarmer-mpi'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -s n -s j -l proc -x -d 'as for taskfarmer-mpi'
-complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l durations -xka "(__fish_complete_path (commandline -ct))" -d 'as for taskfarmer-mpi: says how long it will take'
-complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l order -xka "given longest shuffle" -d 'as for taskfarmer-mpi: what is said about times is for this order'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l task-timeout -x -d 'end a task that lasts longer [s], or than N% of the median of those that its farmer finished (10 or more); 0: never. --timeout is the whole job'"'"'s (default: never)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l task-signal -x -d 'what such a task gets first (default: TERM)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l task-grace -x -d 'how long it has then, before all of its processes are killed [s] (default: 10)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l stop-signal -x -d 'what running tasks get at a stop, so that they can save their state; off: they are killed at once (default: off)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l stop-grace -x -d 'how long they have then [s]; a stop for the end of the job comes that much earlier (default: 10)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l retries -x -d 'how often a task that failed is tried again, by any farmer (default: 0)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l retry-on -x -d 'after which failures: exit codes, signals and causes (exit-code, signal, time-limit, out-of-memory, could-not-be-started), with commas between them (default: all)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l retry-delay -x -d 'pause before the second attempt [s]; it doubles with each further one (default: 0)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l crash-limit -x -d 'a task during which N farmers died has failed; 0: it is tried for ever (default: 0)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l limit -x -d 'run at most N tasks at once in the whole farm whose #TF lines say limit=NAME; for several, say it again, or NAME=N,NAME=N; off: forget all (default: off)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l halt -x -d 'stop all farmers once so many of all tasks ended so: soon,fail=3 (running tasks may end), now,fail=10%, now,success=1; later runs are refused until --halt never or another limit is given (default: never)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l logs -x -d 'how the output of tasks is kept: files (one each), failed (only of tasks that failed), packed (one file per farmer, which taskfarmer-ctl log reads), none (default: files)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l log-limit -x -d 'keep so much of each log once its task has ended, from its begin and its end: 64K, 10M; 0: all (default: 0)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l tempdir -x -d 'give each task a directory of its own there, in TMPDIR and TASKFARMER_TEMPDIR; it is removed when the task has ended, and kept if it failed; DIR may name a variable of the node, as $TMPDIR; off (default: off)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l setup -x -d 'run this once per farmer before its first task; if it fails, this farmer takes no tasks; off (default: off)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l teardown -x -d 'run this once per farmer after its last task, also at a stop; off (default: off)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l order -x -d 'in which order the tasks of a new work directory run: given (as in the tasklist), longest (first those that take longest by --durations), shuffle (default: given)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l durations -x -d 'what tasks took in an earlier run: its work directory, or a joblog of GNU parallel (default: not known)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l pin -d 'each slot has cores of its own, with their hyperthreads; --proc is auto then, unless it is given'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l no-pin -d 'any CPU is anybody'"'"'s (default)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l gpus -x -d 'each slot has GPUs of its own: of all that the job was given (auto), of N of them, or of those named, with commas; 0: all see all (default: 0)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l gpus-per-task -x -d 'how many GPUs each slot has: 2, or 0.5 for two tasks on each (default: shared out evenly)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l memory-per-task -x -d 'have no more slots than the memory of the job or node is enough for, like 1500M or 4G; 0: any (default: 0)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l memory-reserve -x -d 'start no task while less memory than this is available, and give the youngest one back below half of it; N% is of what the job or node has; 0: no matter (default: 0)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l show -x -d 'how many commands to show (default: 5)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l environment -d 'also show what a task'"'"'s environment has that this one has not, and the reverse'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l shared -d 'work in a directory of another user, or where everybody can write: they can have commands run as you'

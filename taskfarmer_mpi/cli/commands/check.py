@@ -10,22 +10,23 @@ import argparse
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from taskfarmer_mpi.cli.arguments import count, slots
+from taskfarmer_mpi.cli.diagnosis.seats import describe_seats
+from taskfarmer_mpi.cli.rules import add_rules, read_rule_options
 from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.defaults import GRACE
 from taskfarmer_mpi.common.filesystems import lock_trouble, mount_of
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import describe_differences, task_environment
-from taskfarmer_mpi.policies.values import ORDERS
 from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_handler, make_runner
 from taskfarmer_mpi.runners.shell import SCRIPT_FD, Launch, Runner
 from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.tasklists.oddities import describe_oddities, has_shell_lines
-from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan
+from taskfarmer_mpi.upkeep.plan import Plan, Request, enter_directory, make_plan, refuse_limits
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.lock_files import lock_paths
@@ -43,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--runner", metavar="NAME", help="as for taskfarmer-mpi")
     parser.add_argument("-t", "--tasklist", metavar="NAME", dest="handler", help="as for taskfarmer-mpi")
     parser.add_argument("-n", "-j", "--proc", type=slots, metavar="N", help="as for taskfarmer-mpi")
-    parser.add_argument("--durations", type=Path, metavar="PATH", help="as for taskfarmer-mpi: says how long it will take")
-    parser.add_argument("--order", choices=ORDERS, help="as for taskfarmer-mpi: what is said about times is for this order")
+    add_rules(parser)
     parser.add_argument(
         "--show", type=count, default=SHOWN, metavar="N", help=f"how many commands to show (default: {SHOWN})"
     )
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("a tasklist is needed, or a --workdir that was used before")
     if str(arguments.tasklist) == "-":
         raise UserError("-: a dry run reads no standard input: save the list in a file")
-    named = {"order": arguments.order, "durations": str(arguments.durations) if arguments.durations else None}
+    given = read_rule_options(arguments)
     plan = make_plan(
         Request(
             arguments.tasklist,
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.handler,
             arguments.runner,
             arguments.proc,
-            rules={name: text for name, text in named.items() if text is not None},
+            rules=given,
             is_shared=arguments.shared,
         )
     )
@@ -78,12 +78,14 @@ def run(arguments: argparse.Namespace) -> int:
     workdir = Workdir(plan.workdir)
     with _place_for(plan) as place:
         handler = make_handler(plan.handler, plan.tasklist, place)
+        refuse_limits(plan, handler)
         runner = make_runner(plan.runner)
         _check_digest(plan, handler, workdir)
         commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
-    for line in (*_describe_plan(plan, handler, workdir), *_describe_commands(commands, runner)):
+    seats = describe_seats(plan)
+    for line in (*_describe_plan(plan, handler, workdir), *seats, *_describe_commands(commands, runner)):
         show(line)
-    for sentence in _describe_times(plan, handler, arguments):
+    for sentence in _describe_times(plan, handler, given):
         show(sentence)
     if has_shell_lines(handler) and plan.runner.name != "exec":
         for sentence in describe_oddities(Path(plan.tasklist), handler.tasks):
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(troubles) else 0
 
 
-def _describe_times(plan: Plan, handler: Handler, arguments: argparse.Namespace) -> Iterator[str]:
+def _describe_times(plan: Plan, handler: Handler, given: Mapping[str, str]) -> Iterator[str]:
     """Yield how long the tasks will take on a node like this one, or in this job, if anything is known about that."""
     from taskfarmer_mpi.job.schedulers.found import count_nodes
     from taskfarmer_mpi.job.walltime import job_end, time_left
@@ -102,7 +104,7 @@ def _describe_times(plan: Plan, handler: Handler, arguments: argparse.Namespace)
     from taskfarmer_mpi.ordering.forecast import Forecast, foresee, say_forecast
     from taskfarmer_mpi.policies.rules import read_rules
 
-    expected = foresee(handler, Workdir(plan.workdir), str(arguments.durations or ""), arguments.order or "given")
+    expected = foresee(handler, Workdir(plan.workdir), given.get("durations", ""), given.get("order", "given"))
     if not expected:
         return
     environ = os.environ

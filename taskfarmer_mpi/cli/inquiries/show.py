@@ -35,8 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show_all(workdir: Workdir, task: int) -> None:
-    from shlex import quote
-
     from taskfarmer_mpi.cli.console import warn
     from taskfarmer_mpi.cli.streams import show
     from taskfarmer_mpi.common.wording import say_time
@@ -44,7 +42,7 @@ def _show_all(workdir: Workdir, task: int) -> None:
     from taskfarmer_mpi.errors import UserError
     from taskfarmer_mpi.history.last_runs import read_last_runs
     from taskfarmer_mpi.history.runs import Attempt, FarmerHistory
-    from taskfarmer_mpi.logs.reading import Logs
+    from taskfarmer_mpi.status.reasons import find_reasons
 
     runs: list[tuple[FarmerHistory, Attempt]] = []
 
@@ -63,10 +61,21 @@ def _show_all(workdir: Workdir, task: int) -> None:
     show(f"command: {last_runs.texts[task]}")
     if settings := read_book(workdir).text_of(task):
         show(f"by #TF lines: {settings}")
+    for reason in find_reasons(workdir, last_runs, task):
+        show(f"why it does not run: {reason}")
     for history, run in sorted(runs, key=lambda pair: pair[1].begin):
         who = history.identity
         begin = say_time(run.begin, run.begin + 1e6)
         show(f"{begin}  {who.host}, rank {who.rank}, slot {run.slot}: {_say_end(run)}")
+    _show_logs(workdir, task)
+
+
+def _show_logs(workdir: Workdir, task: int) -> None:
+    from shlex import quote
+
+    from taskfarmer_mpi.cli.streams import show
+    from taskfarmer_mpi.logs.reading import Logs
+
     for path in sorted(workdir.logs.glob(f"log_{task}*"), key=lambda path: (len(path.name), path.name)):
         if path.name == f"log_{task}" or path.name.startswith(f"log_{task}."):
             show(f"log: {path}")

@@ -1,0 +1,47 @@
+"""What each slot of a farmer would have for itself on this node: cores, GPUs, memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from taskfarmer_mpi.common.wording import count_of, say_memory
+from taskfarmer_mpi.policies.rules import read_rules
+from taskfarmer_mpi.upkeep.plan import Plan
+from taskfarmer_mpi.workdir.files import node_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.resources.portions import Portion
+
+
+def describe_seats(plan: Plan) -> list[str]:
+    """Return lines about the slots of one farmer that is started here; none if nothing is dealt.
+
+    Raises
+    ------
+    UserError
+        If this node has not enough for them.
+    """
+    wanted = read_rules(plan.rules).resources
+    if wanted is None or not (wanted.is_pinned or wanted.devices or wanted.memory_per_task):
+        return []
+    from taskfarmer_mpi.machine.cpus import find_cpus, share_out
+    from taskfarmer_mpi.resources.holdings import find_holdings
+    from taskfarmer_mpi.resources.portions import deal
+
+    cpus = {0: (node_name(), find_cpus(os.environ, is_step=False, is_launched=False))}
+    slots = plan.slots or share_out(cpus, plan.cpu_share)[0]
+    holdings = {0: find_holdings(wanted, node_name(), os.environ)}
+    portion = deal(wanted, holdings, {0: slots}, is_auto=plan.slots is None)[0]
+    return list(_say(portion))
+
+
+def _say(portion: Portion) -> Iterator[str]:
+    memory = f", {say_memory(portion.memory // 1024)} of memory each" if portion.memory else ""
+    yield f"one farmer here: {count_of(len(portion.seats), 'slot')}{memory}"
+    for number, seat in enumerate(portion.seats):
+        words = [f"CPUs {','.join(map(str, sorted(seat.cpus)))}"] if seat.cpus else []
+        words += [f"{portion.variable}={','.join(seat.devices)}"] if seat.devices else []
+        if words:
+            yield f"    slot {number}: {'; '.join(words)}"
