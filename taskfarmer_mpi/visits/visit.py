@@ -32,10 +32,11 @@ from taskfarmer_mpi.workdir.lists import (
     is_plain_farmer_about,
     locked_list,
 )
-from taskfarmer_mpi.workdir.stack import Place, open_stack
+from taskfarmer_mpi.workdir.stack import Place, Stack, Top, open_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from taskfarmer_mpi.visits.handover import Handover
     from taskfarmer_mpi.visits.permits import Permits
 
 
@@ -74,6 +75,7 @@ class Visitor:
         """How many tasks there were when their settings were read."""
         self._permits: Permits | None = None
         self._halt: HaltWatch | None = None
+        self._handover: Handover | None = None
         self._place: Place | None = None
         if farm.rules.order != "given":
             from taskfarmer_mpi.ordering.order_file import KeptOrder
@@ -84,7 +86,9 @@ class Visitor:
 
             self._halt = HaltWatch(farm)
 
-    def visit(self, tasks: TasksInHand, count: Callable[[int], int], startable: int = 0) -> Visit:
+    def visit(
+        self, tasks: TasksInHand, count: Callable[[int], int], startable: int = 0, *, has_neighbours: bool = False
+    ) -> Visit:
         """Record outcomes, give tasks back and take others.
 
         Parameters
@@ -95,6 +99,8 @@ class Visitor:
             How many tasks to take, told about how many there are.
         startable
             How many of them could be started at once.
+        has_neighbours
+            Whether others share the lists: tasks that failed here are better tried there.
 
         Raises
         ------
@@ -124,7 +130,7 @@ class Visitor:
             if self._permits is not None:
                 self._journal.flush()
                 self._permits.begin(startable)
-            taken, is_empty = self._take(count if not halt else _none, ready)
+            taken, is_empty = self._take(count if not halt else _none, ready, leaves_failed=has_neighbours)
         tasks.queue += taken
         if (recorded or back or removed) and not taken:
             self._journal.sync()
@@ -174,6 +180,11 @@ class Visitor:
         tasks.attempts.advance()
         if tasks.tried:
             append_lines(self._farm.workdir.attempts, encode_attempts(tasks.tried), self._farm.lock.confirm)
+            if self._handover is None:
+                from taskfarmer_mpi.visits.handover import Handover
+
+                self._handover = Handover()
+            self._handover.see_failed(attempt.task for attempt in tasks.tried)
             tasks.tried = []
 
     def _record(self, tasks: TasksInHand) -> None:
@@ -197,6 +208,8 @@ class Visitor:
                 self._journal.flush()
                 give_back_tasks(self._farm, part)
                 self._journal.note("given", ids=ids)
+                if self._handover is not None:
+                    self._handover.see_back(ids)
                 tasks.back = [task for task in tasks.back if task.id < listed] if part is late else []
 
     def _remove(self, tasks: TasksInHand) -> None:
@@ -207,7 +220,7 @@ class Visitor:
         self._journal.note("given", ids=sorted(task.id for task in tasks.cancelled))
         tasks.cancelled = []
 
-    def _take(self, count: Callable[[int], int], ready: int | None) -> tuple[list[Task], bool]:
+    def _take(self, count: Callable[[int], int], ready: int | None, *, leaves_failed: bool) -> tuple[list[Task], bool]:
         """Take tasks; `ready` is the list of tasks to do, if it is locked and the work lock was confirmed since."""
         stacks = [self._farm.workdir.toprocess]
         if self._farm.catalog.listed < len(self._farm.catalog) and self._farm.workdir.added.exists():
@@ -217,10 +230,7 @@ class Visitor:
             place = self._place if path == stacks[0] else None
             fd = ready if path == stacks[0] else None
             with open_stack(path, self._is_known, self._farm.lock.confirm, place, fd) as stack:
-                if self._permits is None:
-                    top = stack.peek(count, self._is_known)
-                else:
-                    top = stack.pick(count, self._is_known, self._permits.may_take)
+                top = self._look(stack, count, leaves_failed=leaves_failed)
                 taken = self._without_recorded(top.tasks)
                 if top.tasks:
                     self._journal.note("taken", ids=[task.id for task in taken])
@@ -230,6 +240,18 @@ class Visitor:
             if top.tasks or not (is_empty or self._permits is not None):
                 return taken, is_empty and path == stacks[-1]
         return [], is_empty
+
+    def _look(self, stack: Stack, count: Callable[[int], int], *, leaves_failed: bool) -> Top:
+        """Return what may be taken of a stack."""
+        handover, permits = self._handover, self._permits
+        if leaves_failed and handover is not None and handover.is_needed():
+            more = () if permits is None else (permits.may_take,)
+            others = handover.find_others(stack, count, self._is_known, *more)
+            if others is not None:
+                return others
+        if permits is not None:
+            return stack.pick(count, self._is_known, permits.may_take)
+        return stack.peek(count, self._is_known)
 
     def _without_recorded(self, tasks: list[Task]) -> list[Task]:
         """Leave out tasks that are done: a PyTaskFarmer that is told to stop puts some of those back on the list."""

@@ -132,7 +132,8 @@ class Visits:
                 tasks.give_back_queue()
             may_take = situation.takes_tasks and not (tasks.back or is_paused)  # not at once what it gave away
             count = partial(self._count, tasks, situation) if may_take else _none
-            return self._visitor.visit(tasks, count, situation.free - len(tasks.queue))
+            startable, has_neighbours = situation.free - len(tasks.queue), self._neighbours.count() > 1
+            return self._visitor.visit(tasks, count, startable, has_neighbours=has_neighbours)
         finally:
             self._lock.release()
 

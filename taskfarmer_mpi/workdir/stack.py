@@ -54,6 +54,11 @@ class Stack:
         self._size = size
         self._confirm = confirm
 
+    @property
+    def size(self) -> int:
+        """How long the list is [bytes]."""
+        return self._size
+
     def peek(self, count: Callable[[int], int], is_valid: Callable[[Task], bool]) -> Top:
         """Return the tasks on top of the stack, which stays as it is.
 
