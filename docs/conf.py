@@ -3,7 +3,7 @@
 project = "taskfarmer_mpi"
 extensions = ["myst_parser"]
 myst_heading_anchors = 4
-exclude_patterns = ["images"]
+exclude_patterns = ["images", "packaging", "changelog.d"]
 html_theme = "furo"
 html_title = project
 html_static_path: list[str] = []

@@ -3,7 +3,7 @@
 From Python: `Farm` and `FarmExecutor`, which are imported when they are asked for, and not before.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "Farm": "api.farm",
