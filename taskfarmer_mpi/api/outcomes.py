@@ -54,7 +54,11 @@ class TaskOutcome(Value):
 
     def read_output(self) -> str:
         """Return what it wrote to its standard output and error; empty if its log is gone."""
-        return (read_file(self.log) or b"").decode("utf-8", "replace")
+        output = read_file(self.log)
+        if output is None:  # it was packed since, or is gone
+            packed = Logs(Workdir(self.log.parent.parent), [self.id]).last_packed(self.id)
+            output = packed.read() if packed is not None else b""
+        return output.decode("utf-8", "replace")
 
 
 def make_outcome(

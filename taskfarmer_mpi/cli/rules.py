@@ -58,7 +58,7 @@ RULES = (
         "FORM",
         (
             "how the output of tasks is kept: files (one each), failed (only of tasks that failed), packed (one file per"
-            " farmer, which taskfarmer-ctl log reads), none (default: files)"
+            " farmer, which taskfarmer-ctl log reads), packed-gzip (the same, compressed), none (default: files)"
         ),
     ),
     (

@@ -43,6 +43,7 @@ class LogKeeper:
     def __init__(self, workdir: Workdir, rules: Rules, farmer: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._workdir = workdir
         self._form, self._limit = rules.log_form, rules.log_limit
+        self._packs = rules.packs_logs
         self._farmer = farmer
         self._clock = clock
         self._ended: list[_Ended] = []
@@ -90,7 +91,7 @@ class LogKeeper:
         OSError
             If that cannot be done.
         """
-        if self._form == "packed":
+        if self._packs:
             status = self._workdir.log(task).lstat()
             self._store([_Ended(task, number, (status.st_dev, status.st_ino), is_finished=False)], is_last=False)
         kept = keep_log(self._workdir, task)
@@ -98,7 +99,7 @@ class LogKeeper:
             self._cut(str(kept), None)
 
     def _settle(self, ready: list[_Ended]) -> None:
-        if self._form == "packed":
+        if self._packs:
             self._store(ready, is_last=True)
             return
         for ended in ready:
@@ -127,7 +128,7 @@ class LogKeeper:
         if not batch:
             return
         if self._pack is None:
-            self._pack = PackWriter(self._workdir, self._farmer)
+            self._pack = PackWriter(self._workdir, self._farmer, is_compressed=self._form == "packed-gzip")
         self._pack.add((ended.task, ended.number, content, is_last) for ended, content in batch)
         for ended, _ in batch:
             self._remove(f"{self._workdir.logs}/log_{ended.task}", ended.file)

@@ -1,8 +1,9 @@
 """Many logs in one file: the lines of its index, encoded and parsed, and the writing end.
 
 A line of ``packs/<farmer>.index`` is ``ID NUMBER OFFSET LENGTH STATE``: where the log of an attempt is in
-``packs/<farmer>.pack``. `NUMBER` is from 1 on, and `STATE` is ``last``, or ``earlier`` if another attempt follows. A line of
-``packs/earlier`` is ``ID NUMBER``: that log is not the last one's any more, as a user had the task tried again.
+``packs/<farmer>.pack``. `NUMBER` is from 1 on, and `STATE` is ``last``, or ``earlier`` if another attempt follows. With
+``gzip SIZE`` at the end of a line it is a gzip file by itself (RFC 1952), and `SIZE` is how long it is without compression.
+A line of ``packs/earlier`` is ``ID NUMBER``: that log is not the last one's any more, as a user had the task tried again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.workdir.files import Workdir, lock_for_writing, make_folder, open_file, share, write_all
 
-_LINE = re.compile(rb"^(\d{1,18}) (\d{1,9}) (\d{1,18}) (\d{1,18}) (last|earlier)\n", re.MULTILINE)
+_LINE = re.compile(rb"^(\d{1,18}) (\d{1,9}) (\d{1,18}) (\d{1,18}) (last|earlier)(?: gzip (\d{1,18}))?\n", re.MULTILINE)
+_GZIP = 31
+"""What zlib calls the form of gzip."""
 _EARLIER = re.compile(rb"^(\d{1,18}) (\d{1,9})\n", re.MULTILINE)
 
 
@@ -31,12 +34,15 @@ class Place(Value):
     """[bytes]"""
     is_last: bool
     """Whether it is the last attempt's."""
+    size: int | None = None
+    """How long it is without compression [bytes]; None if it is not compressed."""
 
 
 def encode_place(place: Place) -> bytes:
     """Encode a line of an index."""
     state = b"last" if place.is_last else b"earlier"
-    return b"%d %d %d %d %s\n" % (place.task, place.number, place.offset, place.length, state)
+    form = b"" if place.size is None else b" gzip %d" % place.size
+    return b"%d %d %d %d %s%s\n" % (place.task, place.number, place.offset, place.length, state, form)
 
 
 def parse_places(data: bytes, tasks: Container[int]) -> Iterator[Place]:
@@ -44,7 +50,7 @@ def parse_places(data: bytes, tasks: Container[int]) -> Iterator[Place]:
     for match in _LINE.finditer(data):
         task, number, offset, length = map(int, match.groups()[:4])
         if task in tasks:
-            yield Place(task, number, offset, length, match[5] == b"last")
+            yield Place(task, number, offset, length, match[5] == b"last", int(match[6]) if match[6] else None)
 
 
 def encode_earlier(attempts: Iterable[tuple[int, int]]) -> bytes:
@@ -65,8 +71,15 @@ def pack_of(index: Path) -> Path:
 class PackWriter:
     """The writing end of one farmer's pack."""
 
-    def __init__(self, workdir: Workdir, farmer: str) -> None:
+    def __init__(self, workdir: Workdir, farmer: str, *, is_compressed: bool = False) -> None:
         """Make both files.
+
+        Parameters
+        ----------
+        workdir, farmer
+            Whose they are.
+        is_compressed
+            Whether each log is compressed by itself.
 
         Raises
         ------
@@ -77,6 +90,7 @@ class PackWriter:
         index = workdir.packs / f"{farmer}.index"
         self._fds = [_make(path) for path in (pack_of(index), index)]
         self._size = 0
+        self._is_compressed = is_compressed
 
     def add(self, logs: Iterable[tuple[int, int, bytes, bool]]) -> None:
         """Append logs; when this returns they are on disk.
@@ -94,9 +108,11 @@ class PackWriter:
         pack, index = self._fds
         lines, contents, offset = [], [], self._size
         for task, number, content, is_last in logs:
-            lines.append(encode_place(Place(task, number, offset, len(content), is_last)))
-            contents.append(content)
-            offset += len(content)
+            packed = self._compress(content)
+            size = len(content) if self._is_compressed else None
+            lines.append(encode_place(Place(task, number, offset, len(packed), is_last, size)))
+            contents.append(packed)
+            offset += len(packed)
         os.lseek(pack, self._size, os.SEEK_SET)  # where a write failed before, it is made again
         write_all(pack, b"".join(contents))
         os.fdatasync(pack)
@@ -108,6 +124,13 @@ class PackWriter:
             os.ftruncate(index, end)
             raise
         self._size = offset
+
+    def _compress(self, content: bytes) -> bytes:
+        if not self._is_compressed:
+            return content
+        from zlib import compress
+
+        return compress(content, level=1, wbits=_GZIP)
 
 
 def _make(path: Path) -> int:

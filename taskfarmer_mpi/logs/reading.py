@@ -42,14 +42,28 @@ class PackedLog(Value):
     """[bytes]"""
     is_last: bool
     """Whether it is the last attempt's."""
+    packed_length: int | None = None
+    """How long it is in the pack, if it is compressed there [bytes]."""
 
     def read(self, offset: int = 0, size: int = -1) -> bytes:
         """Return a part of it: nothing if it cannot be read, or the pack is shorter than its index says."""
+        if self.packed_length is not None:
+            whole = _unpack(self.pack, self.offset, self.packed_length)
+            return whole[offset:] if size < 0 else whole[offset : offset + size]
         size = self.length - offset if size < 0 else min(size, self.length - offset)
         try:
             return read_file(self.pack, self.offset + offset, size) or b"" if size > 0 else b""
         except OSError:
             return b""
+
+
+def _unpack(pack: Path, offset: int, length: int) -> bytes:
+    import zlib
+
+    try:
+        return zlib.decompress(read_file(pack, offset, length) or b"", wbits=31)
+    except (OSError, zlib.error):
+        return b""
 
 
 class Logs:
@@ -117,6 +131,7 @@ def _read_packs(workdir: Workdir, tasks: frozenset[int]) -> dict[int, dict[int, 
             index = workdir.packs / name
             for place in parse_places(read_file(index) or b"", tasks):
                 is_last = place.is_last and (place.task, place.number) not in earlier
-                log = PackedLog(pack_of(index), place.number, place.offset, place.length, is_last)
+                length, packed = (place.length, None) if place.size is None else (place.size, place.length)
+                log = PackedLog(pack_of(index), place.number, place.offset, length, is_last, packed)
                 found.setdefault(place.task, {})[place.number] = log
     return found

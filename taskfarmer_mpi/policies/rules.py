@@ -108,7 +108,12 @@ class Rules(Value):
     @property
     def counts_attempts(self) -> bool:
         """Whether farmers have to know how often a task was tried."""
-        return bool(self.retries.count or self.crash_limit or self.log_form == "packed")
+        return bool(self.retries.count or self.crash_limit or self.packs_logs)
+
+    @property
+    def packs_logs(self) -> bool:
+        """Whether logs of tasks that have ended are put into one file of their farmer."""
+        return self.log_form in ("packed", "packed-gzip")
 
     @property
     def has_logs(self) -> bool:
@@ -118,7 +123,7 @@ class Rules(Value):
     @property
     def handles_logs(self) -> bool:
         """Whether anything is done with logs once tasks have ended."""
-        return self.log_form in ("failed", "packed") or (self.has_logs and self.log_limit > 0)
+        return self.log_form == "failed" or self.packs_logs or (self.has_logs and self.log_limit > 0)
 
     @property
     def reserves_memory(self) -> bool:

@@ -14,7 +14,7 @@ from taskfarmer_mpi.policies.time_limit import TaskTime
 
 ORDERS = ("given", "longest", "shuffle")
 """As in the tasklist; those first that are expected to last longest; at random."""
-LOG_FORMS = ("files", "failed", "packed", "none")
+LOG_FORMS = ("files", "failed", "packed", "packed-gzip", "none")
 """A file for each task; only for tasks that failed; one file for each farmer; none."""
 SMALLEST_LOG = 1024
 """Of limits [bytes]: below it the line that says what is missing would be most of the log."""

@@ -68,6 +68,15 @@ def test_importing_the_package_imports_nothing() -> None:
     assert done.stdout.split() == ["taskfarmer_mpi"]
 
 
+@pytest.mark.parametrize("form", ["packed", "packed-gzip", "none"])
+def test_output_is_found_where_it_is_packed(form: str, farm: Farm) -> None:
+    farm.add(["echo hello", "echo bad; exit 3"])
+    farm.run(proc=1, options=["--logs", form])
+    assert not list((farm.workdir / "logs").iterdir())
+    expected = {0: "hello\n", 1: "bad\n"} if form != "none" else {0: "", 1: ""}
+    assert {task: outcome.read_output() for task, outcome in _by_id(farm).items()} == expected
+
+
 def test_tasks_are_run_and_their_outcomes_told(farm: Farm) -> None:
     assert farm.add(["echo hello", "sleep 0.1; exit 3", "kill -KILL $$"]) == [0, 1, 2]
     ended = farm.run(proc=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def workdir(tmp_path: Path) -> Workdir:
 
 
 def test_an_index_is_read_as_it_was_written_and_a_torn_end_is_left_out() -> None:
-    places = [Place(3, 1, 0, 17, is_last=False), Place(3, 2, 17, 0, is_last=True), Place(4, 1, 17, 5, is_last=True)]
+    places = [Place(3, 1, 0, 17, is_last=False), Place(3, 2, 17, 0, is_last=True), Place(4, 1, 17, 5, True, 900)]
     data = b"".join(map(encode_place, places))
     assert list(parse_places(data, range(10))) == places
     assert list(parse_places(data, {4})) == places[2:]
@@ -43,6 +44,23 @@ def test_a_log_is_found_by_task_and_attempt_whoever_packed_it(workdir: Workdir) 
     assert logs.where(6) == "there is no log"
     assert logs.where(0).endswith(f"taskfarmer-ctl log {workdir.path} 0")
     assert logs.name(0) == str(workdir.packs / "20260101-a.pack")
+
+
+def test_compressed_logs_are_read_as_others_and_by_gzip(workdir: Workdir) -> None:
+    long = b"x" * 100_000 + b"\nlast\n"
+    plain, writer = PackWriter(workdir, "1-a"), PackWriter(workdir, "2-b", is_compressed=True)
+    plain.add([(3, 1, b"plain\n", True)])
+    writer.add([(0, 1, b"zero\n", True), (1, 1, long, False)])
+    writer.add([(1, 2, b"", True)])
+    logs = Logs(workdir, range(4))
+    assert [logs.ends(task)[1] for task in (0, 1, 3)] == [b"zero\n", b"", b"plain\n"]
+    first = logs.packed(1)[1]
+    assert (first.length, first.read(), first.read(100_001, 4)) == (len(long), long, b"last")
+    pack = workdir.packs / "2-b.pack"
+    assert pack.stat().st_size < 1000
+    assert gzip.decompress(pack.read_bytes()) == b"zero\n" + long
+    pack.write_bytes(pack.read_bytes()[:30])
+    assert (logs.ends(0)[1], logs.packed(1)[1].read()) == (b"zero\n", b"")
 
 
 def test_a_file_comes_before_a_pack(workdir: Workdir) -> None:

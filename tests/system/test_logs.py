@@ -27,7 +27,7 @@ def files_in(workdir: Path) -> list[str]:
 
 def test_each_form_keeps_what_it_says(site: Site) -> None:
     lines = ["echo one", "echo two: $TASKFARMER_ATTEMPT; exit 3", "no-such-program-anywhere x"]
-    for form in ("files", "failed", "packed", "none"):
+    for form in ("files", "failed", "packed", "packed-gzip", "none"):
         tasks = site.tasklist(lines, name=form)
         workdir = Path(f"{tasks}_workdir")
         farm = site.farm(*QUIET, "--logs", form, "--retries", "1", "--retry-on", "3", tasks)
@@ -39,6 +39,7 @@ def test_each_form_keeps_what_it_says(site: Site) -> None:
                 "files": ["log_0", "log_1", "log_1.1", "log_2"],
                 "failed": ["log_1", "log_1.1", "log_2"],
                 "packed": [],
+                "packed-gzip": [],
                 "none": [],
             }[form]
         )
@@ -88,11 +89,12 @@ def test_output_can_be_followed_also_when_it_is_packed_in_the_end(site: Site) ->
     assert not (workdir / "logs" / "log_0").exists()
 
 
-def test_every_log_is_there_after_kills_of_farmers_that_pack(site: Site) -> None:
+@pytest.mark.parametrize("form", ["packed", "packed-gzip"])
+def test_every_log_is_there_after_kills_of_farmers_that_pack(form: str, site: Site) -> None:
     lines = [f"echo output of {i}; sleep 0.02" for i in range(300)]
     tasks = site.tasklist(lines)
     workdir = Path(f"{tasks}_workdir")
-    options = (*QUIET, "--proc", "3", "--logs", "packed")
+    options = (*QUIET, "--proc", "3", "--logs", form)
     farms = [site.farm(*options, tasks) for _ in range(2)]
     finished = workdir / "finished"
     wait_for(lambda: finished.exists() and finished.read_text().count("\n") > 60, deadline=60, what="60 tasks")
@@ -126,7 +128,7 @@ def test_a_long_log_has_its_head_and_its_tail(site: Site) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--logs", "packd"), "--logs: 'packd' is not one of files, failed, packed, none"),
+        (("--logs", "packd"), "--logs: 'packd' is not one of files, failed, packed, packed-gzip, none"),
         (("--log-limit", "ten"), "--log-limit: 'ten' is not a size like 64K or 10M: 1024 bytes or more, or 0 for no limit"),
         (("--log-limit", "1"), "--log-limit: '1' is not a size like 64K"),
     ],

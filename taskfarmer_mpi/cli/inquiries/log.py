@@ -56,7 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         packed = logs.last_packed(arguments.id) if number is None else logs.packed(arguments.id).get(number)
         if packed is None:
             raise UserError(f"{followed.path}: no such log: {_NONE}")
-        for offset in range(0, packed.length, _BLOCK):
+        if packed.packed_length is not None:
+            _write(packed.read())
+        for offset in range(0, packed.length if packed.packed_length is None else 0, _BLOCK):
             _write(packed.read(offset, _BLOCK))
     return 0
 
