@@ -105,9 +105,9 @@ def _check(plan: Plan, data: bytes, name: str) -> None:
         write_all(fd, data)
         handler = make_handler(plan.handler, place, plan.workdir)
         if handler.tasks.directives:
-            from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
+            from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
-            refuse_unknown_limits(place, handler.tasks.directives, read_rules(plan.rules).limits)
+            refuse_unmet(place, handler.tasks.directives, read_rules(plan.rules))
     except UserError as error:
         raise UserError(str(error).replace(place, name)) from error
     finally:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import resource
 from _thread import allocate_lock
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from taskfarmer_mpi.common.log import Log
 
@@ -42,6 +45,35 @@ def hold_questions() -> bool:
 def let_ask() -> None:
     """End what `hold_questions` began."""
     _asking.release()
+
+
+Ended = tuple[int, int, resource.struct_rusage]
+"""Process, status and usage of a child that has ended."""
+
+
+def reap_children(own: Iterable[int]) -> list[Ended]:
+    """Return the children that have ended since the last call; while another thread awaits one, only `own` ones."""
+    if not hold_questions():
+        return _reap(own)
+    try:
+        return _reap(itertools.repeat(-1))
+    finally:
+        let_ask()
+
+
+def _reap(pids: Iterable[int]) -> list[Ended]:
+    """Return those of some children that have ended; -1 is any child, until none is left."""
+    ended = []
+    for awaited in pids:
+        try:
+            child = os.wait4(awaited, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if child[0]:
+            ended.append(child)
+        elif awaited == -1:
+            break
+    return ended
 
 
 def ask(

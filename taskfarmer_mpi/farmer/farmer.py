@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from operator import attrgetter
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.errors import FarmError, FencedError, describe
@@ -42,17 +41,18 @@ class Farmer:
     def __init__(self, outfit: Outfit, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         """Wire a farmer; nothing is taken yet. Its clock only goes forward [s]."""
         self._farm, self._pool, self.journal = outfit.farm, outfit.pool, outfit.journal
-        self._locks = (outfit.task_lock, outfit.life)
-        self._limits, self._clock = limits, clock
+        self._locks, self._limits, self._clock = (outfit.task_lock, outfit.life), limits, clock
         self._pace = Pace(outfit.slots)
         who, patience = outfit.journal.identity, limits.lock_patience
         neighbours = Neighbours(outfit.journal.path, who, clock)
-        self._visits = Visits(outfit.farm, outfit.journal, self._locks, self._pace, neighbours, patience, clock, outfit.logs)
+        own = (outfit.farm, outfit.journal, self._locks, self._pace, neighbours)
+        self._visits = Visits(*own, patience, clock, outfit.logs, self._pool.make_room)
         self._doubt = NodeDoubt(neighbours, who.host, clock)
         self._tasks = TasksInHand(Attempts(outfit.farm.workdir.attempts), who.farmer)
         self._starter = Starter(outfit, self._doubt, clock, limits.deadline)
         self._last_sign = self._due = clock()
-        self._is_dry = False
+        self._is_dry, self.unfit = False, ""
+        """Whether nothing was left to take; which tasks are left, if only such that this farmer can never run."""
         self.sees_more = self.shares_limits = False
         """Whether the last visit left tasks to take on the list; whether only so many of some may run at once."""
         self.stop_reason: str | None = None
@@ -237,13 +237,12 @@ class Farmer:
     # -- the lists --------------------------------------------------------------------------------
 
     def _situation(self) -> Situation:
-        is_aside = bool(self.tally.aside)
         return Situation(
             self._pool.free,
             self._pool.busy,
-            not is_aside and self._goes_on and self._starter.may_start,
+            self.takes_tasks and self._starter.may_start,
             self.stop_reason is not None,
-            is_aside and self._is_watching,
+            self._is_watching,
             self._is_dry,
         )
 
@@ -253,7 +252,8 @@ class Farmer:
     def _visit(self) -> None:
         visit = self._visits.visit(self._tasks, self._situation())
         if visit is not None:
-            self._is_dry, self.sees_more = visit.is_empty and not visit.taken, not visit.is_empty and not visit.waiting
+            self._is_dry = (visit.is_empty or bool(visit.unfit)) and not visit.taken
+            self.sees_more, self.unfit = not (visit.is_empty or visit.waiting or visit.unfit), visit.unfit
             self.shares_limits, self.halt_reason = visit.shares_limits, visit.halt
             if visit.halt:
                 self._tasks.give_back_all()
@@ -291,7 +291,7 @@ class Farmer:
         log.error("%s", error)
         if not isinstance(error, FencedError):
             with suppress(FarmError):
-                for run in filter(attrgetter("is_finished"), runs):
+                for run in (run for run in runs if run.is_finished):
                     self.journal.note_run("end", run)
                 self.journal.flush()
         self._tasks.queue.clear()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from taskfarmer_mpi.common.causes import Cause
-from taskfarmer_mpi.common.programs import hold_questions, let_ask
+from taskfarmer_mpi.common.programs import reap_children
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import FencedError, ShortageError, farm_error
 from taskfarmer_mpi.farmer.guard import Guard
@@ -27,6 +25,7 @@ from taskfarmer_mpi.workdir.files import Workdir
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.resources.portions import Portion
+    from taskfarmer_mpi.resources.room import Room
 
 NOT_FOUND = 127
 """Exit code of a task whose command is not there, as in a shell."""
@@ -36,21 +35,6 @@ CANNOT_EXECUTE = 126
 """Exit code of a task whose command is there, or may be, but could not be started, as in a shell."""
 
 
-def _reap(pids: Iterable[int]) -> list[tuple[int, int, resource.struct_rusage]]:
-    """Return process, status and usage of those of some children that have ended; -1 is any child, until none is left."""
-    ended = []
-    for awaited in pids:
-        try:
-            child = os.wait4(awaited, os.WNOHANG)
-        except ChildProcessError:
-            break
-        if child[0]:
-            ended.append(child)
-        elif awaited == -1:
-            break
-    return ended
-
-
 class _Running(Value, is_frequent=True):
     task: Task
     slot: int
@@ -58,6 +42,8 @@ class _Running(Value, is_frequent=True):
     patience: float
     since: float
     """When it started, on the clock that only goes forward [s]."""
+    more: tuple[int, ...] = ()
+    """Further slots that it takes."""
 
 
 class Pool:
@@ -101,7 +87,10 @@ class Pool:
         """
         self._owner = Owner.here(farmer, str(task_lock.path), str(workdir.path))
         self._processes = ProcessStart(task_lock, workdir, environ, first_node_slot, portion, has_logs)
+        self._slots, self._portion, self._environ = slots, portion, environ
         self._free = list(range(slots))
+        self.room: Room | None = None
+        """What is left for tasks of different sizes; None as long as there were none."""
         self.has_survivors = False
         """Whether processes of tasks lived on after they were killed."""
         self.others: dict[int, int] = {}
@@ -135,8 +124,18 @@ class Pool:
                         os.set_inheritable(int(name), False)
         self._own_rss = own_peak_memory()
 
-    def start(self, task: Task, launch: Launch) -> Run | None:
-        """Start a task in the next free slot.
+    def make_room(self) -> Room:
+        """Begin to count what tasks of different sizes take; those that run take as much as is usual."""
+        if self.room is None:
+            from taskfarmer_mpi.resources.room import Room
+
+            self.room = Room(self._slots, self._portion, self._environ)
+            for running in self._running.values():
+                self.room.give(running.task.id)
+        return self.room
+
+    def start(self, task: Task, launch: Launch, width: int = 1) -> Run | None:
+        """Start a task in the next free slot, or the next ones if it takes several.
 
         Returns
         -------
@@ -156,11 +155,11 @@ class Pool:
         log_fd = self._processes.open_log(task)
         if log_fd is None:
             return self._cannot_start(task, CANNOT_EXECUTE)
-        slot = self.next_slot
-        started = time.time()
+        slots = (self.next_slot,) if width == 1 else tuple(heapq.nsmallest(width, self._free))
+        slot, started = slots[0], time.time()
         try:
             self._guard.see_start(slot, task.id)
-            pid = self._processes.spawn(task, slot, launch, log_fd)
+            pid = self._processes.spawn(task, slots, launch, log_fd)
         except (OSError, ValueError) as error:
             self._guard.see_task_end(slot)
             if isinstance(error, OSError) and not is_about_command(error):
@@ -170,8 +169,9 @@ class Pool:
             return self._cannot_start(task, NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE, started)
         finally:
             os.close(log_fd)
-        heapq.heappop(self._free)
-        self._running[pid] = _Running(task, slot, started, launch.patience, time.monotonic())
+        for _ in slots:
+            heapq.heappop(self._free)
+        self._running[pid] = _Running(task, slot, started, launch.patience, time.monotonic(), slots[1:])
         return None
 
     def lease_end(self) -> FencedError | None:
@@ -193,7 +193,7 @@ class Pool:
     def reap(self) -> list[Run]:
         """Return the runs that have ended since the last call; their slots are free."""
         runs = []
-        for pid, status, usage in self._ended():
+        for pid, status, usage in reap_children(filter(None, [self._guard.pid, *self._running])):
             if pid == self._guard.pid:
                 self._guard.see_end(status)
             running = self._running.pop(pid, None)
@@ -202,6 +202,10 @@ class Pool:
                 continue
             self._guard.see_task_end(running.slot)
             heapq.heappush(self._free, running.slot)
+            for slot in running.more:
+                heapq.heappush(self._free, slot)
+            if self.room is not None:
+                self.room.end(running.task.id)
             cause = self._causes.pop(pid, None)
             if cause is not None:
                 self._kill_rest(pid, running.task)
@@ -221,15 +225,6 @@ class Pool:
             )
         self._guard.renew()
         return runs
-
-    def _ended(self) -> list[tuple[int, int, resource.struct_rusage]]:
-        """Return what `_reap` does of all children; while another thread awaits one, of own ones only."""
-        if not hold_questions():
-            return _reap(filter(None, [self._guard.pid, *self._running]))
-        try:
-            return _reap(itertools.repeat(-1))
-        finally:
-            let_ask()
 
     def running(self) -> list[tuple[int, int, float]]:
         """Return the processes that run tasks, with task and start, on the clock that only goes forward [s]."""

@@ -113,8 +113,8 @@ class ProcessStart:
             share(fd, self._logs)
         return fd
 
-    def spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
-        """Start the process of a task and return its number.
+    def spawn(self, task: Task, slots: tuple[int, ...], launch: Launch, log_fd: int) -> int:
+        """Start the process of a task, in the first of the slots that it takes, and return its number.
 
         Raises
         ------
@@ -122,9 +122,9 @@ class ProcessStart:
             If the kernel does not take the command, nor that of `Launch.fallback`.
         """
         if self._equipment is not None:
-            with self._equipment.at_work(slot):
-                return self._spawn_or_fall_back(task, slot, launch, log_fd)
-        return self._spawn_or_fall_back(task, slot, launch, log_fd)
+            with self._equipment.at_work(slots):
+                return self._spawn_or_fall_back(task, slots[0], launch, log_fd)
+        return self._spawn_or_fall_back(task, slots[0], launch, log_fd)
 
     def _spawn_or_fall_back(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
         try:

@@ -51,7 +51,9 @@ class Starter:
         """
         while tasks.queue and self._pool.free and self.may_start:
             self._journal.flush()  # the end of the run before in this slot
-            task, slot = tasks.queue[0], self._pool.next_slot
+            task, slot, room = tasks.queue[0], self._pool.next_slot, self._pool.room
+            if room is not None and tasks.settings is not None and not room.may_start(tasks.settings.of(task.id)):
+                return
             try:
                 run = self._start(task, tasks)
             except ShortageError as error:
@@ -77,14 +79,29 @@ class Starter:
             more["TASKFARMER_NAME"] = name
         if (end := self._deadline()) < math.inf:
             more["TASKFARMER_TIME_LEFT"] = str(max(0, int(end - self._clock())))
-        if self._tempdirs is None:
-            return self._pool.start(task, _with_environ(launch, more))
-        more["TMPDIR"] = more["TASKFARMER_TEMPDIR"] = self._tempdirs.make(task.id)
+        if self._tempdirs is not None:
+            more["TMPDIR"] = more["TASKFARMER_TEMPDIR"] = self._tempdirs.make(task.id)
         try:
-            return self._pool.start(task, _with_environ(launch, more))
+            return self._start_sized(task, tasks, launch, more)
         except FarmError:
-            self._tempdirs.end(task.id, is_kept=False)
+            if self._tempdirs is not None:
+                self._tempdirs.end(task.id, is_kept=False)
             raise
+
+    def _start_sized(self, task: Task, tasks: TasksInHand, launch: Launch, more: dict[str, str]) -> Run | None:
+        """Start a task with as many slots and so on as it takes, where tasks are of different sizes."""
+        room = self._pool.room
+        if room is None or tasks.settings is None:
+            return self._pool.start(task, _with_environ(launch, more))
+        width, variables = room.give(task.id, tasks.settings.of(task.id))
+        run, is_started = None, False
+        try:
+            run = self._pool.start(task, _with_environ(launch, more | variables), width)
+            is_started = run is None
+        finally:
+            if not is_started:
+                room.end(task.id)
+        return run
 
 
 def _with_environ(launch: Launch, more: dict[str, str]) -> Launch:

@@ -266,7 +266,7 @@ class Coordinator:
         elif missing:
             self._farmer.look_again()  # farmers of other jobs may have given tasks back
         elif self._duties.has_waited_enough() if self.recovery.waiting else self._is_final():
-            self.end = self._duties.end_or_rest()
+            self.end = self._duties.end_or_rest(self._wake_all, self.ranks.life_paths.values())
 
     def _end_early(self) -> None:
         if self._farmer.stop_reason is None:

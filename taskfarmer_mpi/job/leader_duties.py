@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from pathlib import Path
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.shortage import OWN_PATIENCE
@@ -13,7 +14,7 @@ from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import FarmError, LockBusyError, ShortageError, UserError, is_own_limit
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch
-from taskfarmer_mpi.upkeep.holders import Holders
+from taskfarmer_mpi.upkeep.holders import Holders, is_anyone_fitting
 from taskfarmer_mpi.upkeep.recovery import Recovery, note_recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.locks import STOP_PATIENCE
@@ -24,6 +25,8 @@ WATCH_INTERVAL = 2.0
 """How often a leader looks for lines that were appended to the tasklist [s]; oftener if there may be some."""
 REST = 30.0
 """How often the leader of a job that waits for more tasks looks for dead farmers [s]."""
+UNFIT_LOOK = 2.0
+"""How often the leader of a job that has too little for all tasks that are left looks whether others run them [s]."""
 LOCK_PATIENCE = 1.0
 """How long recovery waits for the lock before it tries again later [s]."""
 WAIT_REPORT = 1.0
@@ -61,7 +64,8 @@ class LeaderDuties:
             Whether the job waits for more tasks where none is left.
         """
         self._is_staying = is_staying
-        self._rest_end = -math.inf
+        self._rest_end = self._unfit_end = -math.inf
+        self._told_of = ""
         self._farm = farm
         self._farmer = farmer
         self._patience = patience
@@ -142,15 +146,34 @@ class LeaderDuties:
             self._next_watch = self._clock() + WATCH_INTERVAL / 10
         return is_longer
 
-    def end_or_rest(self) -> int | None:
-        """Return the end of a job where nothing is left; None if it waits for more tasks."""
-        if not self._is_staying:
+    def end_or_rest(self, wake: Callable[[], None], own: Collection[Path]) -> int | None:
+        """Return the end of a job where nothing is left; None if it waits for more tasks, or for others who can run some.
+
+        Parameters
+        ----------
+        wake
+            Has all ranks of this job look at the list.
+        own
+            Their life locks.
+        """
+        if self._farmer.unfit and self._farmer.trouble is None:
+            if self._farmer.unfit != self._told_of and len(own) > 1:
+                self._told_of = self._farmer.unfit
+                wake()  # another rank may have more room
+                return None
+            if is_anyone_fitting(self._farm, own):
+                self._unfit_end = self._clock() + UNFIT_LOOK
+                self.forget_look()
+                return None
+        if not self._is_staying or self._farmer.unfit:
             return 0
         self._rest_end = self._clock() + REST
         return None
 
     def rests(self, wake: Callable[[], None]) -> bool:
         """Whether there is nothing to do but to wait for more tasks; calls `wake` if some have come."""
+        if self._clock() < self._unfit_end and self._farmer.takes_tasks:
+            return True
         if self._clock() >= self._rest_end or not self._farmer.takes_tasks:
             return False
         if self._sees_tasks():

@@ -41,6 +41,10 @@ class Resources(Value):
     """How much memory has to be available before a task is started [bytes]; 0 if that does not matter."""
     memory_reserve_share: int = 0
     """The same, as a part of all memory [%]."""
+    pools_memory: bool = False
+    """Whether tasks have memory by their sizes."""
+    pools_devices: bool = False
+    """Whether tasks, and not slots, have GPUs, by their sizes."""
 
     @property
     def are_dealt(self) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import OptionError
+from taskfarmer_mpi.policies.resources import read_devices_per_task, read_size
 from taskfarmer_mpi.policies.values import read_count, read_seconds
 
 TYPE_CHECKING = False
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+GPU = 1000
+"""Into how many parts a GPU is counted."""
+SIZES = ("cpus", "mem", "gpus")
+"""The words that say how large a task is."""
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]{1,60}")
 
 
@@ -28,6 +33,12 @@ class Settings(Value):
     name: str = ""
     limit: str = ""
     """The name of a limit: only so many tasks with it may run at once in the whole farm."""
+    cpus: int | None = None
+    """How many CPUs it takes."""
+    mem: int | None = None
+    """How much memory it may need [bytes]."""
+    gpus: int | None = None
+    """How many GPUs it takes, in parts of which `GPU` are one."""
 
 
 def read_name(option: str, text: str) -> str:
@@ -37,13 +48,29 @@ def read_name(option: str, text: str) -> str:
     return text
 
 
+def read_cpus(option: str, text: str) -> int:
+    """Return a number of CPUs, 1 or more."""
+    number = read_count(option, text)
+    if not number:
+        raise OptionError(option, "'0' is not a number of CPUs: 1 or more")
+    return number
+
+
+def read_gpus(option: str, text: str) -> int:
+    """Return a number of GPUs, or a part of one, in parts of which `GPU` are one."""
+    return round(read_devices_per_task(option, text) * GPU)
+
+
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "timeout": read_seconds,
     "retries": read_count,
     "name": read_name,
     "limit": read_name,
+    "cpus": read_cpus,
+    "mem": read_size,
+    "gpus": read_gpus,
 }
-ALLOWED = "timeout=SECONDS, retries=N, name=NAME, limit=NAME, or nothing"
+ALLOWED = "timeout=SECONDS, retries=N, name=NAME, limit=NAME, cpus=N, mem=SIZE, gpus=N, or nothing"
 """What a line may say."""
 
 
@@ -74,6 +101,11 @@ def change_settings(before: str, words: Iterable[str]) -> str:
         seen.add(name)
         held[name] = value
     return " ".join(f"{name}={held[name]}" for name in _READERS if name in held) if seen else ""
+
+
+def sizes_in(text: str) -> str:
+    """Return what a text of `change_settings` says about the size of tasks; nothing if it says nothing."""
+    return " ".join(word for word in text.split() if word.partition("=")[0] in SIZES)
 
 
 def read_settings(text: str) -> Settings:

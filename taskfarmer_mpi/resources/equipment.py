@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from taskfarmer_mpi.errors import FarmError
@@ -45,15 +45,15 @@ class Equipment:
         return self._variables[slot]
 
     @contextmanager
-    def at_work(self, slot: int) -> Iterator[None]:
-        """Have this thread, whose children inherit it, run on the CPUs of a slot meanwhile.
+    def at_work(self, slots: Iterable[int]) -> Iterator[None]:
+        """Have this thread, whose children inherit it, run on the CPUs of some slots meanwhile.
 
         Raises
         ------
         FarmError
             If none of them is this process's any more.
         """
-        cpus = self._portion.seats[slot].cpus
+        cpus = frozenset().union(*(self._portion.seats[slot].cpus for slot in slots))
         if not cpus:
             yield
             return

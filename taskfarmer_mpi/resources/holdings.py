@@ -57,7 +57,7 @@ def find_holdings(wanted: Resources, host: str, environ: Mapping[str, str], run:
         find_cores(os.sched_getaffinity(0)) if wanted.is_pinned else None,
         devices,
         variable,
-        find_memory() if wanted.memory_per_task else None,
+        find_memory() if wanted.memory_per_task or wanted.pools_memory else None,
     )
 
 

@@ -9,6 +9,7 @@ from taskfarmer_mpi.common.wording import count_of, say_memory
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.machine.devices import VARIABLES
 from taskfarmer_mpi.policies.resources import Resources
+from taskfarmer_mpi.policies.settings import GPU
 from taskfarmer_mpi.resources import cores, gpus
 from taskfarmer_mpi.resources.holdings import Holdings
 
@@ -31,6 +32,12 @@ class Portion(Value):
     """That by which programs find their GPUs; empty if these are not dealt."""
     memory: int = 0
     """What each task may use [bytes]; 0 if that does not matter."""
+    room: int | None = None
+    """What all of them may use together [bytes], where they have sizes; 0 if it is not known, None if nobody asked."""
+    pool: tuple[str, ...] = ()
+    """GPUs that are given to tasks by their sizes, and not to slots."""
+    usual_gpus: int = 0
+    """How many of them a task gets that has no size, in parts of which `policies.settings.GPU` are one."""
 
     def without_other_devices(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return an environment without variables for GPUs of other vendors, which Slurm may set, too."""
@@ -63,27 +70,53 @@ def deal(
     portions: dict[int, Portion] = {}
     for host in dict.fromkeys(one.host for one in holdings.values()):
         there = {rank: one for rank, one in holdings.items() if one.host == host}
-        portions |= _deal_on(host, wanted, there, {rank: wished[rank] for rank in there}, is_auto=is_auto)
+        dealt = _deal_on(host, wanted, there, {rank: wished[rank] for rank in there}, is_auto=is_auto)
+        pools = _deal_pools(host, there) if wanted.pools_devices else {}
+        for rank, portion in dealt.items():
+            share = _share_memory(wanted, holdings, rank) if wanted.pools_memory else None
+            room = share and max(share, 1)
+            usual = round(wanted.devices_per_task * GPU)
+            portions[rank] = replace(portion, room=room, pool=pools.get(rank, ()), usual_gpus=usual)
     return portions
+
+
+def _deal_pools(host: str, there: Mapping[int, Holdings]) -> dict[int, tuple[str, ...]]:
+    """Return the GPUs of each rank of a node, as many for each."""
+    of_gpus = {rank: one.devices for rank, one in there.items() if one.devices is not None}
+    dealt = gpus.deal_gpus(of_gpus, dict.fromkeys(of_gpus, 1), 0)
+    if dealt is None:
+        found = len({device.identity for own in of_gpus.values() for device in own})
+        raise UserError(f"--gpus: {len(of_gpus)} ranks on {host} for {count_of(found, 'GPU')}: start fewer ranks")
+    return {rank: names[0] for rank, names in dealt.items()}
 
 
 def _fit_memory(wanted: Resources, holdings: Mapping[int, Holdings], rank: int, slots: int) -> int:
     """Return how many slots a rank can have by its share of the memory."""
-    own = holdings[rank]
-    if own.memory is None or not own.memory.node:
+    share = _share_memory(wanted, holdings, rank)
+    if not share or not wanted.memory_per_task:
         return slots
-    there = [one.memory for one in holdings.values() if one.host == own.host and one.memory is not None]
-    share = (own.memory.node - wanted.reserve_of(own.memory.node)) // len(there)
-    if own.memory.limit:
-        share = min(share, (own.memory.limit - wanted.reserve_of(own.memory.limit)) // there.count(own.memory))
     if share < wanted.memory_per_task:
-        kept = wanted.reserve_of(own.memory.limit or own.memory.node)
+        own = holdings[rank]
+        total = (own.memory.limit or own.memory.node) if own.memory is not None else 0
+        kept = wanted.reserve_of(total)
         reserve = f" beside --memory-reserve {_say(kept)}" if kept else ""
         raise UserError(
             f"--memory-per-task {_say(wanted.memory_per_task)}: a rank on {own.host} has"
             f" {_say(max(share, 0))} for its tasks{reserve}"
         )
     return min(slots, share // wanted.memory_per_task)
+
+
+def _share_memory(wanted: Resources, holdings: Mapping[int, Holdings], rank: int) -> int:
+    """Return a rank's share of the memory [bytes], beside what is kept in reserve; 0 if nobody knows it."""
+    own = holdings[rank]
+    if own.memory is None or not own.memory.node:
+        return 0
+    there = [one.memory for one in holdings.values() if one.host == own.host and one.memory is not None]
+    share = (own.memory.node - wanted.reserve_of(own.memory.node)) // len(there)
+    if own.memory.limit:
+        share = min(share, (own.memory.limit - wanted.reserve_of(own.memory.limit)) // there.count(own.memory))
+    return share or -1
 
 
 def _say(size: int) -> str:
@@ -95,7 +128,7 @@ def _deal_on(
 ) -> dict[int, Portion]:
     """Deal what one node has."""
     of_cores = {rank: one.cores for rank, one in there.items() if one.cores is not None}
-    of_gpus = {rank: one.devices for rank, one in there.items() if one.devices is not None}
+    of_gpus = {rank: one.devices for rank, one in there.items() if one.devices is not None and not wanted.pools_devices}
     if is_auto:
         most_gpus = gpus.most_slots(of_gpus, wanted.devices_per_task)
         slots = {rank: min(count, most_gpus.get(rank, count)) for rank, count in slots.items()}

@@ -6,18 +6,61 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
+from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.resources import Resources
 from taskfarmer_mpi.rendezvous.launcher import local_rank, local_size
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.resources.holdings import Holdings, find_holdings
 from taskfarmer_mpi.resources.portions import Portion, deal, neighbours
-from taskfarmer_mpi.workdir.files import node_name
+from taskfarmer_mpi.tasklists.lines import Handler
+from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.files import Workdir, node_name
+
+
+def make_dealer(
+    wanted: Resources | None,
+    slots: int | None,
+    environ: Mapping[str, str],
+    workdir: Workdir,
+    handler: Handler | None,
+    *,
+    is_alone: bool,
+) -> Dealer | None:
+    """Return what deals; None if there is nothing to be dealt.
+
+    Parameters
+    ----------
+    wanted, slots, environ
+        As for a `Dealer`.
+    workdir, handler
+        Where tasks may have sizes; and the tasks of the tasklist.
+    is_alone
+        Whether this rank has no others.
+
+    Raises
+    ------
+    UserError
+        If something is not enough for this rank.
+    """
+    words: set[str] = set()
+    directives = handler.tasks.directives if handler is not None else ()
+    if directives or workdir.settings.exists():
+        from taskfarmer_mpi.run.sizes import with_pools, words_of_sizes
+
+        words = words_of_sizes(directives, workdir)
+        wanted = with_pools(wanted, words)
+    if wanted is None or not (wanted.are_dealt or words):
+        return None
+    dealer = Dealer(wanted, slots, environ, has_sizes=bool(words))
+    if words and handler is not None and is_alone and slots and not workdir.is_known:
+        dealer.refuse_early(handler, slots)
+    return dealer
 
 
 class Dealer:
     """What one rank knows of it; rank 0 deals."""
 
-    def __init__(self, wanted: Resources, slots: int | None, environ: Mapping[str, str]) -> None:
+    def __init__(self, wanted: Resources, slots: int | None, environ: Mapping[str, str], *, has_sizes: bool = False) -> None:
         """Look for what this rank may use.
 
         Parameters
@@ -28,23 +71,48 @@ class Dealer:
             Slots of each rank; None for as many as there is something for.
         environ
             The environment.
+        has_sizes
+            Whether tasks have sizes.
 
         Raises
         ------
         UserError
             If that is not enough even for this rank alone.
         """
+        self._has_sizes = has_sizes
         self._wanted = wanted
         self._slots = slots
         self._environ = environ
         self.own: Holdings = find_holdings(wanted, node_name(), environ)
         deal(wanted, {0: self.own}, {0: slots or 1}, is_auto=slots is None)
 
-    def deal(self, orders: Orders, others: Mapping[int, Holdings | None]) -> dict[int, Portion]:
+    def refuse_early(self, handler: Handler, slots: int) -> None:
+        """Refuse a list with a task that is too large for this rank, which is alone.
+
+        Raises
+        ------
+        UserError
+            If there is one.
+        """
+        misfit = self.misfit(handler, slots)
+        if misfit is not None:
+            raise UserError(f"{handler.path}: {misfit}")
+
+    def misfit(self, handler: Handler, slots: int) -> str | None:
+        """Say which task of a list is too large for this rank alone, with so many slots; None if there is none."""
+        from taskfarmer_mpi.run.sizes import find_misfit, in_list, rooms_of
+
+        portions = deal(self._wanted, {0: self.own}, {0: slots}, is_auto=self._slots is None)
+        wanted = in_list(handler.tasks.directives, len(handler.tasks), has_gpus=self._wanted.devices is not None)
+        return find_misfit(wanted, rooms_of(portions))
+
+    def deal(self, farm: Farm, orders: Orders, others: Mapping[int, Holdings | None]) -> dict[int, Portion]:
         """Return the portion of each rank that came up.
 
         Parameters
         ----------
+        farm
+            The farm, whose lists are there.
         orders
             What the ranks are told; of it counts how many CPUs each has.
         others
@@ -53,8 +121,16 @@ class Dealer:
         Raises
         ------
         UserError
-            If there is not enough for so many slots.
+            If there is not enough for so many slots, or for a task.
         """
+        portions = self._deal(orders, others)
+        if self._has_sizes:
+            from taskfarmer_mpi.run.sizes import refuse_misfits
+
+            refuse_misfits(farm, portions)
+        return portions
+
+    def _deal(self, orders: Orders, others: Mapping[int, Holdings | None]) -> dict[int, Portion]:
         known = {rank: held for rank, held in others.items() if held is not None and rank in orders.farmers}
         holdings, own = {0: self.own, **known}, 0
         slots = {rank: self._slots or orders.shares[rank] for rank in holdings}

@@ -20,7 +20,7 @@ from taskfarmer_mpi.job.leader_duties import clear_boards, make_own_board
 from taskfarmer_mpi.job.walltime import job_end, time_left
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.lives.owner import name_job
-from taskfarmer_mpi.policies.rules import read_rules
+from taskfarmer_mpi.policies.rules import Rules, read_rules
 from taskfarmer_mpi.rendezvous import startup
 from taskfarmer_mpi.rendezvous.communicator import Comm
 from taskfarmer_mpi.rendezvous.launcher import local_rank
@@ -30,7 +30,7 @@ from taskfarmer_mpi.runners.pytaskfarmer import is_foreign, make_runner
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.runners.shell import Runner
 from taskfarmer_mpi.tasklists.lines import Handler
-from taskfarmer_mpi.tasklists.oddities import describe_background, has_shell_lines
+from taskfarmer_mpi.tasklists.oddities import say_background
 from taskfarmer_mpi.upkeep.added_tasks import TasklistWatch, file_state
 from taskfarmer_mpi.upkeep.census import reclaim
 from taskfarmer_mpi.upkeep.halting import lift_halt
@@ -101,8 +101,7 @@ class Start:
         self.options = options
         self._comm, self.rank = comm, comm.rank
         self._limits = startup.Limits(options.lock_patience, options.mpi_patience, is_hurried)
-        self._environ, self._name = environ, name
-        self._job, self._begin = name_job(environ), time.time()
+        self._environ, self._name, self._begin = environ, name, time.time()
         self._recovery = Recovery()
         self._absence: str | None = None
         """Why this rank can run no tasks, if so: the others go on."""
@@ -115,8 +114,7 @@ class Start:
 
     def lead(self) -> tuple[Orders, float]:
         """Make the work directory ready and bring the other ranks to the start."""
-        options = self.options
-        here = os.getcwd()
+        options, here = self.options, os.getcwd()
         plan = make_plan(options.request)
         self._look_at_node(plan)
         self._is_new = read_config(Workdir(plan.workdir)) is None
@@ -129,14 +127,13 @@ class Start:
         self._plan = plan = self._agree(plan, here)
         if callable(make_place := getattr(self.farm.handler, "prepare_workdir", None)):  # now that all is checked
             make_place()
-        self._warn_of_background()
         self._recovery = recover_at_start(self.farm, options.lock_patience)
         clear_boards(self.farm)
         if options.reclaim:
             log.info("%d tasks in nobody's hands are back on the list", len(reclaim(self.farm, options.lock_patience)))
         self._take_life()
         own, end = startup.hello(self._name, plan.cpu_share), job_end(self._environ)
-        deal = self._dealer.deal if self._dealer is not None else None
+        deal = partial(self._dealer.deal, self.farm) if self._dealer is not None else None
         board = partial(make_own_board, self.farm)
         return startup.lead_startup(self._comm, own, self.lock, plan, self._limits, end, board, deal), 0.0
 
@@ -178,16 +175,15 @@ class Start:
     def _open_farm(self, plan: Plan) -> None:
         self._plan = plan
         rules = read_rules(plan.rules)
-        if rules.resources is not None and rules.resources.are_dealt:
-            from taskfarmer_mpi.run.dealing import Dealer
-
-            self._dealer = Dealer(rules.resources, plan.slots, self._environ)
         workdir = Workdir(plan.workdir)
         paths = safe_lock_paths(workdir, self._environ)
         if is_foreign(plan.handler):
+            self._look_for_holdings(rules, workdir)
             workdir.create()
         self._tasklist_state = file_state(Path(plan.tasklist))
         handler = self._read_tasklist()
+        if not is_foreign(plan.handler):
+            self._look_for_holdings(rules, workdir, handler)
         self._runner = make_runner(plan.runner)
         workdir.create()
         bind_to_lock(workdir, paths[0])
@@ -196,13 +192,16 @@ class Start:
         self.lock.keep_open()
         self.farm = Farm.of(workdir, self.lock, handler, plan.listed, rules, plan.accepted)
 
+    def _look_for_holdings(self, rules: Rules, workdir: Workdir, handler: Handler | None = None) -> None:
+        """Look for what is to be dealt, if anything is, before anything is made."""
+        if rules.resources is not None or (handler is not None and handler.tasks.directives) or workdir.settings.exists():
+            from taskfarmer_mpi.run.dealing import make_dealer
+
+            own = (rules.resources, self._plan.slots, self._environ, workdir, handler)
+            self._dealer = make_dealer(*own, is_alone=self._comm.size == 1)
+
     def _read_tasklist(self) -> Handler:
         return read_tasklist(self._plan)
-
-    def _warn_of_background(self) -> None:
-        is_shell = has_shell_lines(self.farm.handler) and self._plan.runner.name != "exec"
-        if is_shell and (sentence := describe_background(self.farm.catalog.lines)) is not None:
-            log.warning("%s: %s", self._plan.tasklist, sentence)
 
     def _take_life(self) -> None:
         mode = lock_mode(self.farm.workdir.path)
@@ -235,7 +234,7 @@ class Start:
             pid=os.getpid(),
             rank=rank,
             ranks=self._comm.size,
-            job=self._job,
+            job=name_job(self._environ),
             slots=slots,
             alive_lock=str(self.life.path),
             task_lock=str(self.task_lock.path),
@@ -268,8 +267,7 @@ class Start:
 
     def _look_at_node(self, plan: Plan) -> None:
         """Look whether this node has what the rules want of it, before anything is made."""
-        rules = read_rules(plan.rules)
-        if rules.uses_node:
+        if (rules := read_rules(plan.rules)).uses_node:
             from taskfarmer_mpi.run.node import Node
 
             self.node = Node(rules, self._name)
@@ -292,9 +290,11 @@ class Start:
         return WatchedJournal(folder, identity, self.dispatcher, self.farm.catalog)
 
     def _announce(self, orders: Orders, slots: int) -> None:
+        own = (self.farm.handler, self.farm.catalog.lines, self._plan.tasklist)
+        background = say_background(*own) if self._plan.runner.name != "exec" else None
         risk = describe_second_lock(self.farm.workdir, self.lock.paths, is_new=self._is_new)
         log.info("lock files: %s", ", ".join(map(str, self.lock.paths)))
         left = time_left(orders.job_end, self.options.timeout, self.options.grace + self.farm.rules.stop_grace)
         said = say_start(self.farm, self._recovery, orders, slots, self._plan.slots, left)
-        for sentence in filter(None, [*said, risk]):
+        for sentence in filter(None, [*said, risk, background]):
             log.warning("%s", sentence)

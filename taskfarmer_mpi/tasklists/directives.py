@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.policies.settings import ALLOWED, change_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.policies.rules import Rules
 
 Directive = tuple[int, str]
 """The index of a task, and what the tasks from there on have, in the form of `change_settings`."""
@@ -56,8 +60,8 @@ def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allow
     return tuple(found)
 
 
-def refuse_unknown_limits(path: str, directives: Sequence[Directive], limits: Collection[str]) -> None:
-    """Refuse directives that name a limit which is none.
+def refuse_unmet(path: str, directives: Sequence[Directive], rules: Rules) -> None:
+    """Refuse directives that name a limit which is none, or want GPUs where none are given.
 
     Parameters
     ----------
@@ -65,20 +69,24 @@ def refuse_unknown_limits(path: str, directives: Sequence[Directive], limits: Co
         The file that they are from.
     directives
         What it says.
-    limits
-        The names of those that there are.
+    rules
+        Those of the farm.
 
     Raises
     ------
     UserError
         If one does.
     """
+    limits = rules.limits
+    has_gpus = rules.resources is not None and rules.resources.devices is not None
     for _, text in directives:
         for word in text.split():
             if word.startswith("limit=") and word.removeprefix("limit=") not in limits:
                 known = f"; there is: {', '.join(sorted(limits))}" if limits else ""
                 option = word.replace("=", " ")
                 raise UserError(f"{_place_of(path, word)}: #TF {word}: there is no --{option}=N{known}")
+            if word.startswith("gpus=") and word != "gpus=0" and not has_gpus:
+                raise UserError(f"{_place_of(path, word)}: #TF {word}: --gpus says which there are, like --gpus auto")
 
 
 def _place_of(path: str, word: str) -> str:

@@ -30,6 +30,12 @@ def describe_background(lines: Lines) -> str | None:
     )
 
 
+def say_background(handler: Handler, lines: Lines, place: str) -> str | None:
+    """Return the same of a handler's list, with its place; None also where no shell runs them."""
+    sentence = describe_background(lines) if has_shell_lines(handler) else None
+    return sentence and f"{place}: {sentence}"
+
+
 def describe_oddities(path: Path, lines: Lines) -> list[str]:
     """Return a sentence on each kind of lines that may be meant in another way."""
     found = [

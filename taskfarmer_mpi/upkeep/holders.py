@@ -14,10 +14,11 @@ from pathlib import Path
 
 from taskfarmer_mpi.common.filesystems import is_local
 from taskfarmer_mpi.common.wording import count_of, say_duration
+from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import open_file
-from taskfarmer_mpi.workdir.journal_reading import JournalReader, open_journals
+from taskfarmer_mpi.workdir.journal_reading import JournalReader, OpenJournals, open_journals
 
 SEEN = 60.0
 """How long a farmer whose journal grew counts as one that works [s]."""
@@ -90,6 +91,22 @@ def is_anyone_at_work(farm: Farm, own: Collection[Path]) -> bool:
     journals = open_journals(farm.workdir.farmers)
     others = (path for path in journals if farm.lock.life_path(path.stem, "alive").name not in names)
     return any(is_at_work(farm, path) for path in others)
+
+
+def is_anyone_fitting(farm: Farm, own: Collection[Path]) -> bool:
+    """Whether farmers live here that may have room for tasks on the list, but for those whose life locks are `own`."""
+    names = {path.name for path in own}
+    journals = OpenJournals(farm.workdir.farmers)
+    try:
+        journals.advance()
+    except FarmError:
+        return False  # recovery says more of it
+    for who in journals.fitting():
+        path = farm.lock.life_path(who.farmer, "alive")
+        with suppress(OSError):
+            if path.name not in names and LifeLock.is_taken(path):
+                return True
+    return False
 
 
 def _size(path: Path) -> int | None:

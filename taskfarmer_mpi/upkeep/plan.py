@@ -223,9 +223,9 @@ def refuse_limits(plan: Plan, handler: Handler) -> None:
         If there is one.
     """
     if handler.tasks.directives:
-        from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
+        from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
-        refuse_unknown_limits(handler.path, handler.tasks.directives, read_rules(plan.rules).limits)
+        refuse_unmet(handler.path, handler.tasks.directives, read_rules(plan.rules))
 
 
 def enter_directory(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Tasks of which only so many may run at once in the whole farm: which of them one farmer may take now.
+"""Tasks of which only so many may run at once in the whole farm, or that have sizes: which of them one farmer may take now.
 
 Who has how many is known by the journals of all farmers, dead ones included until they are settled: a task counts from when
 it is taken until it has ended or is back on the list. So no farmer has to tell the others anything.
@@ -7,14 +7,19 @@ it is taken until it has ended or is back on the list. So no farmer has to tell 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
+from taskfarmer_mpi.workdir.journal import Journal
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.directives.book import SettingsBook
+    from taskfarmer_mpi.resources.room import Room
+    from taskfarmer_mpi.visits.sizes import Sizes
 
 
 class Permits:
@@ -24,14 +29,37 @@ class Permits:
         self._limits = farm.rules.limits
         self._settings = settings
         self._journals = OpenJournals(farm.workdir.farmers)
+        self._sizes: Sizes | None = None
         self.begin(0)
 
-    def begin(self, startable: int) -> None:
-        """Begin a visit, at which so many tasks could be started at once; the own journal is in its file."""
+    def see_sizes(self, room: Room, journal: Journal) -> None:
+        """Heed the sizes of tasks from now on."""
+        if self._sizes is None:
+            from taskfarmer_mpi.visits.sizes import Sizes
+
+            self._sizes = Sizes(self._settings, room, journal, lambda: self._reservations(journal.identity.farmer))
+
+    def begin(self, startable: int, queue: Iterable[Task] = ()) -> None:
+        """Begin a visit, at which so many tasks could start beside those in the queue; the own journal is in its file."""
         self._startable = startable
+        self._wanted = self._given = 0
+        self._has_stopped = False
+        if self._sizes is not None:
+            self._sizes.begin(queue)
         self._room: dict[str, int] | None = None
         self.waiting = ""
         """Why tasks could not be taken, if so."""
+
+    def counting(self, count: Callable[[int], int]) -> Callable[[int], int]:
+        """Return what says how many tasks to take, as `count` does, and is remembered."""
+
+        def counted(remaining: int) -> int:
+            self._wanted = min(count(remaining), remaining)
+            if self._sizes is not None:
+                self._sizes.ahead = max(0, self._wanted - self._startable)
+            return self._wanted
+
+        return counted
 
     def may_take(self, task: int) -> bool | None:
         """Return whether a task may be taken; None if it may once a slot is free: so none waits here with a permit."""
@@ -43,10 +71,40 @@ class Permits:
                 self.waiting = self.waiting or self._say(name)
                 return False
             if self._startable <= 0:
+                self._has_stopped = True
                 return None
+        if self._sizes is not None:
+            if self._sizes.is_full:
+                self._has_stopped = True
+                return None
+            if not self._sizes.may_take(task, may_wait=not name):
+                return False
+        if name and self._room is not None:
             self._room[name] -= 1
         self._startable -= 1
+        self._given += 1
         return True
+
+    def should_look_again(self) -> bool:
+        """Whether more tasks may be taken after all, now that the whole list was seen."""
+        has_seen_all = not self._has_stopped and self._given < self._wanted
+        return has_seen_all and self._sizes is not None and self._sizes.forget_gone() and not self._given
+
+    def end(self) -> tuple[str, str]:
+        """End a visit; return why tasks could not be taken, and if that will always be so, which ones, if so."""
+        if self._sizes is None:
+            return self.waiting, ""
+        self._sizes.end()
+        waiting = self.waiting or self._sizes.waiting
+        return waiting, "" if waiting or self._has_stopped else self._sizes.unfit
+
+    def _reservations(self, own: str) -> dict[int, float]:
+        """Return for which tasks other farmers keep room, and since when the last one does [s since the epoch]."""
+        try:
+            self._journals.advance()
+        except FarmError:
+            return {}
+        return self._journals.reservations(own)
 
     def _look(self) -> dict[str, int]:
         try:

@@ -37,6 +37,8 @@ from taskfarmer_mpi.workdir.stack import Place, Stack, Top, open_stack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.visits.handover import Handover
+    from taskfarmer_mpi.resources.room import Room
+    from taskfarmer_mpi.visits.halt_watch import HaltWatch
     from taskfarmer_mpi.visits.permits import Permits
 
 
@@ -55,7 +57,9 @@ class Visit(Value):
     waiting: str = ""
     """Why tasks that are left could not be taken, if nothing else was."""
     shares_limits: bool = False
-    """Whether only so many of some tasks may run at once."""
+    """Whether only so many of some tasks may run at once, or they have sizes."""
+    unfit: str = ""
+    """Which tasks are left that this farmer can never run, if all that are left are such ones."""
 
 
 def _none(_remaining: int) -> int:
@@ -65,8 +69,12 @@ def _none(_remaining: int) -> int:
 class Visitor:
     """One farmer's way to the shared lists; every call is made with the work directory's lock held."""
 
-    def __init__(self, farm: Farm, journal: Journal, life: Sequence[LifeLock]) -> None:
+    def __init__(
+        self, farm: Farm, journal: Journal, life: Sequence[LifeLock], make_room: Callable[[], Room] | None = None
+    ) -> None:
+        """Look at nothing yet; `make_room` returns what this farmer has for tasks of different sizes."""
         self._farm = farm
+        self._make_room = make_room
         self._journal = journal
         self._life = life
         self._recorded: Recorded | None = None
@@ -129,13 +137,17 @@ class Visitor:
             halt = self._halt.look() if self._halt is not None else ""
             if self._permits is not None:
                 self._journal.flush()
-                self._permits.begin(startable)
+                self._permits.begin(startable, tasks.queue)
             taken, is_empty = self._take(count if not halt else _none, ready, leaves_failed=has_neighbours)
+        if self._permits is not None and self._permits.should_look_again():
+            taken, is_empty = self._take(count if not halt else _none, None, leaves_failed=has_neighbours)
         tasks.queue += taken
         if (recorded or back or removed) and not taken:
             self._journal.sync()
-        waiting = self._permits.waiting if self._permits is not None and not taken else ""
-        return Visit(taken, is_empty, recorded, back, halt, waiting, self._permits is not None)
+        waiting, unfit = self._permits.end() if self._permits is not None else ("", "")
+        if taken:
+            waiting = unfit = ""
+        return Visit(taken, is_empty, recorded, back, halt, waiting, self._permits is not None, unfit)
 
     def _is_its_own(self) -> bool:
         """Whether what it has in hand is this farmer's own still: nobody has taken over, or is about to."""
@@ -165,10 +177,13 @@ class Visitor:
             tasks.settings = SettingsBook(self._farm.workdir.settings)
         if tasks.settings is not None:
             tasks.settings.advance()
-            if tasks.settings.has_limits and self._permits is None:
+            has_sizes = tasks.settings.has_sizes and self._make_room is not None
+            if (tasks.settings.has_limits or has_sizes) and self._permits is None:
                 from taskfarmer_mpi.visits.permits import Permits
 
                 self._permits = Permits(self._farm, tasks.settings)
+            if has_sizes and self._make_room is not None and self._permits is not None:
+                self._permits.see_sizes(self._make_room(), self._journal)
         self._known = len(self._farm.catalog)
 
     def _see_attempts(self, tasks: TasksInHand) -> None:
@@ -244,6 +259,7 @@ class Visitor:
     def _look(self, stack: Stack, count: Callable[[int], int], *, leaves_failed: bool) -> Top:
         """Return what may be taken of a stack."""
         handover, permits = self._handover, self._permits
+        count = count if permits is None else permits.counting(count)
         if leaves_failed and handover is not None and handover.is_needed():
             more = () if permits is None else (permits.may_take,)
             others = handover.find_others(stack, count, self._is_known, *more)

@@ -23,6 +23,7 @@ from taskfarmer_mpi.workdir.locks import STOP_PATIENCE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.logs.keeper import LogKeeper
+    from taskfarmer_mpi.resources.room import Room
 
 log = Log(__name__)
 
@@ -53,6 +54,7 @@ class Visits:
         lock_patience: float,
         clock: Callable[[], float],
         logs: LogKeeper | None = None,
+        make_room: Callable[[], Room] | None = None,
     ) -> None:
         self._lock = farm.lock
         self._is_deep = not any(lock.can_be_proven for lock in life)  # else no name there says who is dead
@@ -62,11 +64,11 @@ class Visits:
         self._lock_patience = lock_patience
         self._clock = clock
         self._logs = logs
-        self._visitor = Visitor(farm, journal, life)
+        self._visitor = Visitor(farm, journal, life, make_room)
         self._lock_wait = LockWait(farm.lock, clock, neighbours.count)
         self._neighbours = neighbours
         self._farmers = 1
-        self._pause = self._waiting = ""
+        self._pause = self._waiting = self._unfit = ""
         self._shortage = Shortage("the lists are not visited", clock)
         self.times = VisitTimes(pace, clock)
 
@@ -121,6 +123,11 @@ class Visits:
             self._waiting = visit.waiting
             log.info("%s", visit.waiting or "going on")
             self._journal.note("waiting", reason=visit.waiting)
+        if visit.unfit and visit.unfit != self._unfit:
+            (log.info if self._journal.identity.rank else log.warning)("%s", visit.unfit)
+            self._journal.note("waiting", reason=visit.unfit)
+            self._journal.note("unfit")
+        self._unfit = visit.unfit or ("" if visit.taken else self._unfit)
 
     def _wait_out(self, error: ShortageError, situation: Situation) -> None:
         self.times.postpone(self._shortage.see(error, is_busy=situation.busy > 0))

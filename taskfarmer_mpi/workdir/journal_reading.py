@@ -70,6 +70,10 @@ class JournalState:
         """Tasks that failed and were to be tried again, each with the number of the attempt."""
         self.suspect: set[int] = set()
         """Tasks that the last record takes: the farmer may have died before `toprocess` lost them."""
+        self.reserved: tuple[int, float] | None = None
+        """The task that its farmer keeps room for, and since when [s since the epoch]."""
+        self.is_unfit = False
+        """Whether it said last that it can run none of the tasks on the list."""
 
     def apply(self, record: Record) -> None:
         """Take one record into account.
@@ -84,6 +88,7 @@ class JournalState:
         self.suspect = ids if kind == "taken" else set()
         if kind == "taken":
             self.held |= ids
+            self.is_unfit = False
         elif kind == "end":
             task_id, code = record.get("id"), record.get("rc")
             if not (_is_task_id(task_id) and isinstance(code, int)):
@@ -97,6 +102,8 @@ class JournalState:
             self.held -= ids
         elif kind in ("begin", "killed"):
             self._apply_run(kind, record)
+        elif kind in ("reserve", "unfit", "drain", "stop", "aside"):
+            self._apply_plan(kind, record)
 
     def _apply_run(self, kind: str, record: Record) -> None:
         """Know what runs, and what was tried; nothing of this says where a task is."""
@@ -108,6 +115,14 @@ class JournalState:
             self.running[task_id] = (slot, moment)
         elif kind == "killed" and isinstance(attempt, int):
             self.tried.append((task_id, attempt))
+
+    def _apply_plan(self, kind: str, record: Record) -> None:
+        """Know what the farmer means to take; who takes no more keeps room for nothing."""
+        task_id, moment = record.get("id"), record.get("t")
+        self.reserved = None
+        if kind == "reserve" and _is_task_id(task_id) and isinstance(moment, int | float):
+            self.reserved = (task_id, moment)
+        self.is_unfit = kind != "reserve"
 
 
 def _is_task_id(value: object) -> TypeGuard[int]:
@@ -210,6 +225,17 @@ class OpenJournals:
     def unended(self) -> set[int]:
         """Return the tasks that they took, and that have neither ended nor are back on the list."""
         return {task_id for reader in self._readers.values() if reader.state is not None for task_id in reader.state.held}
+
+    def reservations(self, without: str) -> dict[int, float]:
+        """Return the tasks that farmers but one keep room for, and since when the last one does [s since the epoch]."""
+        states = [reader.state for reader in self._readers.values() if reader.state is not None]
+        pairs = [state.reserved for state in states if state.reserved is not None and state.identity.farmer != without]
+        return dict(sorted(pairs, key=lambda pair: pair[1]))
+
+    def fitting(self) -> list[Identity]:
+        """Return the farmers that did not say that they can run none of the tasks on the list."""
+        states = [reader.state for reader in self._readers.values() if reader.state is not None]
+        return [state.identity for state in states if not state.is_unfit]
 
     def held(self) -> set[int]:
         """Return the tasks in their hands."""

@@ -1,6 +1,6 @@
 """The lines of a farmer's own log: one JSON object each, encoded and parsed.
 
-What a line means. The last ten say nothing of tasks, and recovery skips them; none of them may come between `taken`
+What a line means. The last twelve say nothing of tasks, and recovery skips them; none of them may come between `taken`
 and the cut of `toprocess`, as recovery looks whether `taken` is the last line:
 
 =========  ==========================================================================================
@@ -21,6 +21,8 @@ alive      the farmer lives, and its tasks run; now and then
 drain      no more tasks are started, and why; `stop`: running tasks are killed, and why
 aside      the farmer takes no more tasks, as they fail on its node only, and why
 waiting    the farmer starts no task for now, and why; with an empty reason: it goes on
+reserve    the farmer keeps room for the task `id`, which is on the list; -1: for none
+unfit      all tasks on the list are too large for the farmer; until the next `taken`
 leave      the farmer left by itself
 lost       lines were here that could not be read; `repair` took them out
 gone       recovery found that the farmer's node died with it

@@ -43,10 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         lines = read_task_lines(Path("/dev/stdin") if str(arguments.file) == "-" else arguments.file)
         directives = tuple((index + len(texts), text) for index, text in lines.directives)
         if directives:
-            from taskfarmer_mpi.tasklists.directives import refuse_unknown_limits
+            from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
-            limits = read_rules(read_stored(Workdir.existing(arguments.workdir)).rules).limits
-            refuse_unknown_limits(str(arguments.file), directives, limits)
+            rules = read_rules(read_stored(Workdir.existing(arguments.workdir)).rules)
+            refuse_unmet(str(arguments.file), directives, rules)
         texts += [lines.raw(number) for number in range(len(lines))]
     elif not texts:
         raise UserError("nothing to add: give commands, or --file with one task per line")

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found; return 1 if locks do not work."""
+    """Print what was found; return 1 if locks do not work, or a task is too large for a farmer here."""
     if arguments.tasklist is None and arguments.workdir is None:
         raise UserError("a tasklist is needed, or a --workdir that was used before")
     if str(arguments.tasklist) == "-":
@@ -92,8 +92,26 @@ def run(arguments: argparse.Namespace) -> int:
             show(f"look at this:   {sentence}")
     for line in _describe_environment(workdir) if arguments.environment else ():
         show(line)
-    troubles = list(_describe_locks(workdir))
+    troubles = [*_describe_misfit(plan, handler, workdir), *_describe_locks(workdir)]
     return 1 if any(troubles) else 0
+
+
+def _describe_misfit(plan: Plan, handler: Handler, workdir: Workdir) -> Iterator[str]:
+    """Print which task is too large for a farmer here, and yield it; none where tasks have no sizes."""
+    if not (handler.tasks.directives or workdir.settings.exists()):
+        return
+    from taskfarmer_mpi.machine.cpus import find_cpus, share_out
+    from taskfarmer_mpi.policies.rules import read_rules
+    from taskfarmer_mpi.run.dealing import make_dealer
+
+    environ = os.environ
+    dealer = make_dealer(read_rules(plan.rules).resources, plan.slots, environ, workdir, handler, is_alone=False)
+    if dealer is not None:
+        cpus = {0: ("here", find_cpus(environ, is_step=False, is_launched=False))}
+        misfit = dealer.misfit(handler, plan.slots or share_out(cpus, plan.cpu_share)[0])
+        if misfit is not None:
+            show(f"too large:      {misfit}")
+            yield misfit
 
 
 def _describe_times(plan: Plan, handler: Handler, given: Mapping[str, str]) -> Iterator[str]:

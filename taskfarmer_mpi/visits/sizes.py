@@ -1,0 +1,126 @@
+"""Tasks of different sizes: which of them one farmer may take now, and for which one it keeps room.
+
+A task that does not fit now, but could, is **reserved** by the first farmer that comes to it, in its journal: then this
+farmer takes only what would still leave enough room if all of it ran for ever. So the oldest large task starts as soon as
+what ran before has ended, whatever small ones come, and no more than the room for it is idle. Other farmers take a reserved
+task if it fits, and keep no room for it: but if it has waited for `PATIENCE`, one more does, and so on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from taskfarmer_mpi.policies.settings import sizes_in
+from taskfarmer_mpi.resources.room import Need, Room
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.workdir.journal import Journal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.directives.book import SettingsBook
+
+PATIENCE = 60.0
+"""After what time one more farmer may keep room for a task [s]."""
+
+
+class Sizes:
+    """What one farmer may take; every call is made with the work directory's lock held."""
+
+    def __init__(
+        self, settings: SettingsBook, room: Room, journal: Journal, reserved: Callable[[], dict[int, float]]
+    ) -> None:
+        """Keep room for nothing yet; `reserved` says which tasks others have reserved, and when last [s since the epoch]."""
+        self._settings, self._room, self._journal, self._ask = settings, room, journal, reserved
+        self._held: int | None = None
+        """The task that room is kept for."""
+        self._noted: int | None = None
+        self._after: set[int] = set()
+        """Tasks that were taken since, and still have something here."""
+        self.begin(())
+
+    def begin(self, queue: Iterable[Task]) -> None:
+        """Begin a visit, with some tasks that wait for their start."""
+        waiting = {task.id: self._need(task.id) for task in queue}
+        self._spare = self._room.spare(waiting.values())
+        self._others: dict[int, float] | None = None
+        self._has_seen = False
+        self.waiting = self.unfit = ""
+        """Why tasks could not be taken; and which could never be, by this farmer."""
+        self.ahead = 0
+        """How many tasks may be taken that have to wait for a slot here."""
+        self._beside = self._room.whole.copy()
+        for task in list(self._after):
+            if task in waiting:
+                self._beside.take(waiting[task])
+            elif not self._room.occupy(self._beside, task):
+                self._after.discard(task)
+        if self._held is not None:
+            self._beside.take(self._need(self._held))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more tasks may be taken, whatever their sizes."""
+        return self._spare.slots <= 0 and self.ahead <= 0
+
+    def may_take(self, task: int, *, may_wait: bool) -> bool:
+        """Return whether a task may be taken now; `may_wait` says whether it may wait for a slot in this farmer's hands."""
+        need = self._need(task)
+        if not self._room.whole.fits(need):
+            self.unfit = self.unfit or self._say_unfit(task)
+            return False
+        is_held = task == self._held
+        self._has_seen = self._has_seen or is_held
+        is_beside = self._held is None or is_held or self._beside.fits(need)
+        if is_beside and self._spare.fits(need):
+            self._take(task, need)
+            return True
+        if need == self._room.usual and self._held is None and may_wait and self.ahead > 0:
+            self.ahead -= 1
+            return True
+        if self._held is None and self._may_reserve(task):
+            self._held, self._has_seen = task, True
+            self._after.clear()
+            self._beside = self._room.whole.copy()
+            self._beside.take(need)
+        self.waiting = self.waiting or self._say_waiting(self._held if self._held is not None else task)
+        return False
+
+    def _take(self, task: int, need: Need) -> None:
+        self._spare.take(need)
+        if task == self._held:
+            self._held = None
+            self._after.clear()
+        elif self._held is not None:
+            self._beside.take(need)
+            self._after.add(task)
+
+    def forget_gone(self) -> bool:
+        """Keep no more room for a task that was not seen on the whole list; return whether there was one."""
+        if self._held is None or self._has_seen:
+            return False
+        self._held, self.waiting = None, ""
+        self._after.clear()
+        return True
+
+    def end(self) -> None:
+        """End a visit: others learn for which task room is kept."""
+        if self._held != self._noted:
+            self._noted = self._held
+            self._journal.note("reserve", id=-1 if self._held is None else self._held)
+            self._journal.flush()
+
+    def _may_reserve(self, task: int) -> bool:
+        if self._others is None:
+            self._others = self._ask()
+        return task not in self._others or time.time() - self._others[task] > PATIENCE
+
+    def _need(self, task: int) -> Need:
+        return self._room.need_of(self._settings.of(task))
+
+    def _say_waiting(self, task: int) -> str:
+        return f"task {task} waits for {sizes_in(self._settings.text_of(task)) or 'a slot'}"
+
+    def _say_unfit(self, task: int) -> str:
+        wanted = sizes_in(self._settings.text_of(task)) or "what each task gets"
+        return f"task {task} wants {wanted}, and this farmer has {self._room.whole} for its tasks"

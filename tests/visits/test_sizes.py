@@ -1,0 +1,137 @@
+"""Which tasks of different sizes a farmer takes, and for which it keeps room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import Hand, ids_in, make_farm, run
+
+from taskfarmer_mpi.common.values import replace
+from taskfarmer_mpi.policies.rules import read_rules
+from taskfarmer_mpi.resources.room import Room
+from taskfarmer_mpi.visits import sizes
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.visits.visit import Visit, Visitor
+from taskfarmer_mpi.workdir.farm import Farm
+
+
+class One:
+    """A farmer, of which only its visits and its room are there."""
+
+    def __init__(self, farm: Farm, name: str, slots: int = 4) -> None:
+        self.hand = Hand(farm, name)
+        self.tasks = TasksInHand()
+        self.room = Room(slots, None, {})
+        self.visitor = Visitor(farm, self.hand.journal, [self.hand.life], lambda: self.room)
+        self._farm = farm
+
+    def visit(self, count: int = 0) -> tuple[list[int], Visit]:
+        """Visit the lists, for as many tasks as slots are free unless told, and start what there is room for."""
+        with self._farm.lock.held(5):
+            free = self.room.spare([]).slots
+            visit = self.visitor.visit(self.tasks, lambda _: count or free, free)
+        while self.tasks.queue and self.tasks.settings is not None:
+            task = self.tasks.queue[0].id
+            if not self.room.may_start(self.tasks.settings.of(task)):
+                break
+            self.room.give(task, self.tasks.settings.of(task))
+            self.tasks.queue.popleft()
+        return [task.id for task in visit.taken], visit
+
+    def end(self, *tasks: int) -> None:
+        """See runs end: they are in the journal, and not on the lists."""
+        for task in tasks:
+            self.room.end(task)
+            self.hand.end(task, 0)
+            self.tasks.outcomes.append(run(self._farm, task, 0))
+
+
+def test_a_farmer_takes_what_fits_and_keeps_room_for_what_does_not(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=2", "a", "b", "#TF cpus=4", "big", "#TF cpus=1", *"cdefgh"])
+    one = One(farm, "one")
+    taken, visit = one.visit()
+    assert (taken, visit.waiting) == ([0, 1], "")
+    one.end(0)
+    taken, visit = one.visit()
+    assert (taken, visit.waiting) == ([], "task 2 waits for cpus=4"), "the small ones would keep it waiting"
+    one.end(1)
+    assert one.visit()[0] == [2]
+    one.end(2)
+    assert one.visit()[0] == [3, 4, 5, 6]
+
+
+def test_small_tasks_run_beside_as_far_as_they_do_not_delay_the_large_one(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=2", "a", "b", "#TF cpus=3", "big", "#TF cpus=1", *"cdef"])
+    one = One(farm, "one")
+    assert one.visit()[0] == [0, 1]
+    one.end(0)
+    assert one.visit()[0] == [3], "one slot is left beside the large one, for however long"
+    assert one.visit()[0] == []
+    one.end(3)
+    assert one.visit()[0] == [4]
+    one.end(1)
+    assert one.visit()[0] == [2]
+
+
+def test_others_keep_no_room_for_the_same_task_but_take_it_if_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=2", "a", "b", "c", "d", "#TF cpus=4", "big", "#TF cpus=1", *"efgh"])
+    one, other = One(farm, "one"), One(farm, "other")
+    assert one.visit()[0] == [0, 1]
+    assert other.visit()[0] == [2, 3]
+    one.end(0)
+    assert one.visit()[0] == []
+    other.end(2)
+    assert other.visit(2)[0] == [5, 6]
+    other.end(3, 5)
+    monkeypatch.setattr(sizes, "PATIENCE", -1.0)
+    assert other.visit()[0] == [], "it has waited for long"
+    other.end(6)
+    assert other.visit()[0] == [4]
+    assert one.visit()[0] == [7, 8], "nothing waits any more that room would be kept for"
+
+
+def test_a_dead_or_drained_farmer_keeps_room_for_nothing(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=2", *"abcd", "#TF cpus=4", "big", "#TF cpus=1", *"ef"])
+    one, other = One(farm, "one"), One(farm, "other")
+    assert one.visit()[0] == [0, 1]
+    assert other.visit()[0] == [2, 3]
+    one.end(0)
+    assert one.visit()[0] == []
+    one.hand.note("drain", reason="enough")
+    other.end(2)
+    assert other.visit()[0] == [], "now it keeps room itself"
+    other.end(3)
+    assert other.visit()[0] == [4]
+
+
+def test_usual_tasks_may_wait_for_a_slot_in_hand_unless_room_is_kept(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, [*"abcdef", "#TF cpus=2", "g", "#TF", "h"])
+    one = One(farm, "one")
+    assert one.visit(6)[0] == [0, 1, 2, 3, 4, 5]
+    assert len(one.tasks.queue) == 2
+    assert one.visit()[0] == []
+    assert ids_in(farm.workdir.toprocess) == [7, 6]
+
+
+def test_what_can_never_run_here_is_said_once_nothing_else_is_left(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=5", "huge", "#TF cpus=1", "a"])
+    one, other = One(farm, "one"), One(farm, "other", slots=8)
+    taken, visit = one.visit()
+    assert (taken, visit.unfit) == ([1], "")
+    taken, visit = one.visit()
+    assert (taken, visit.unfit, visit.waiting) == ([], "task 0 wants cpus=5, and this farmer has 4 slots for its tasks", "")
+    assert other.visit()[0] == [0]
+
+
+def test_sizes_and_limits_hold_together(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=2 limit=db", "a", "b", "#TF", "#TF cpus=2", "c", "d"])
+    farm = replace(farm, rules=read_rules({"limit": "db=1"}))
+    one = One(farm, "one")
+    assert one.visit()[0] == [0, 2]
+    one.end(2)
+    assert one.visit()[0] == [3]
+    one.end(0, 3)
+    assert one.visit()[0] == [1]
