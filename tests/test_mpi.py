@@ -284,6 +284,7 @@ class _Farmer:
         self.trouble = None
         self.sees_more = True
         self.shares_limits = False
+        self.unfit = ""
         self.tally = Tally(1)
         self.stops = 0
 

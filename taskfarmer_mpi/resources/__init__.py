@@ -6,5 +6,6 @@ seats of all slots of a rank.
 What always holds: no core belongs to two slots of the ranks that were dealt to together, and a GPU only where a user asked
 for parts of one. What cannot be dealt so is refused before a task is run.
 
-Begin with `portions` (what a rank gets), then `holdings` (of what), `cores` and `gpus` (how).
+Begin with `portions` (what a rank gets), then `holdings` (of what), `cores` and `gpus` (how); `room` is about tasks of
+different sizes.
 """

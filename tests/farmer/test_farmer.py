@@ -12,6 +12,7 @@ from taskfarmer_mpi.errors import FencedError
 from taskfarmer_mpi.farmer.farmer import Farmer
 from taskfarmer_mpi.farmer.outfit import Limits, Outfit
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.resources.room import Room
 from taskfarmer_mpi.runners.shell import BasicRunner, Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.pace import Pace
@@ -36,6 +37,10 @@ class FakePool:
     free = property(lambda self: SLOTS - len(self.running))
     busy = property(lambda self: len(self.running))
     next_slot = 0
+    room = None
+
+    def make_room(self) -> Room:
+        raise AssertionError("no task has a size")
 
     def start(self, task: Task, launch: Launch) -> Run | None:
         assert launch.argv

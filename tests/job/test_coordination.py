@@ -24,6 +24,7 @@ class FakeFarmer:
     is_idle: bool = True
     sees_more: bool = False
     shares_limits: bool = False
+    unfit: str = ""
     stop_reason: str | None = None
     drain_reason: str | None = None
     trouble: FarmError | None = None
