@@ -62,10 +62,12 @@ class TaskKeys:
                 known[key] = task_id
             ids.append(task_id)
         named = [(task_id, key) for key, task_id in known.items() if task_id >= first]
+        settings_of = getattr(self._farm.handler, "settings_of", None)
+        directives = settings_of((), new) if callable(settings_of) else ()
         if named:
             data = b"".join(b"%d %s %s\n" % (i, _digest(new[i - first]), json.dumps(key).encode()) for i, key in named)
             append_lines(self._path, data, self._farm.lock.confirm)
-        add_tasks(self._farm, new, Origin.USER)
+        add_tasks(self._farm, new, Origin.USER, directives)
         self._ids = known
         return ids
 

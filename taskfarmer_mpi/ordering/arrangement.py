@@ -16,6 +16,8 @@ from taskfarmer_mpi.tasklists.lines import Handler
 
 log = Log(__name__)
 
+NO_DURATIONS = "--order longest needs --durations: the work directory of an earlier run, or a joblog of GNU parallel"
+
 
 def arrange(how: str, seconds: Sequence[float]) -> list[int]:
     """Return tasks in the order in which they are to run.
@@ -71,7 +73,7 @@ def make_order(rules: Rules, handler: Handler, count: int) -> list[tuple[int, fl
     UserError
         If the durations cannot be read.
     """
-    seconds = [math.nan] * count
+    seconds = costs_of(handler, count) or [math.nan] * count
     if rules.durations and count:
         guesses = guess_for(handler, count, Path(rules.durations))
         log.warning("%s", guesses.describe())
@@ -79,17 +81,38 @@ def make_order(rules: Rules, handler: Handler, count: int) -> list[tuple[int, fl
     return [(task, seconds[task]) for task in arrange(rules.order, seconds)]
 
 
-def check_order(rules: Rules) -> None:
-    """Check what a new work directory is to have, before anything is made.
+def costs_of(handler: Handler, count: int) -> list[float]:
+    """Return what the first tasks of a list are expected to last by a column of it [s]; nothing if it has none.
+
+    Those that do not say it last as long as the others do on average.
+    """
+    costs = list(getattr(handler, "costs", ()))[:count]
+    known = [cost for cost in costs if not math.isnan(cost)]
+    mean = math.fsum(known) / len(known) if known else math.nan
+    return [mean if math.isnan(cost) else cost for cost in costs] if known else []
+
+
+def refuse_unordered(handler: Handler) -> None:
+    """Refuse a list whose longest tasks are to be the first, and that has no column which says what they last.
+
+    Raises
+    ------
+    UserError
+        If it is such a one.
+    """
+    if not costs_of(handler, len(handler.tasks)):
+        raise UserError(f"{handler.path}: {NO_DURATIONS}, or a column TF:cost of a table")
+
+
+def check_order(rules: Rules, *, is_table: bool) -> None:
+    """Check what a new work directory is to have, before anything is made; a table may say itself what its tasks last.
 
     Raises
     ------
     UserError
         If the longest tasks are to be the first and nothing tells which those are, or the durations cannot be read.
     """
-    if rules.order == "longest" and not rules.durations:
-        raise UserError(
-            "--order longest needs --durations: the work directory of an earlier run, or a joblog of GNU parallel"
-        )
+    if rules.order == "longest" and not rules.durations and not is_table:
+        raise UserError(NO_DURATIONS)
     if rules.durations:
         read_durations(Path(rules.durations))

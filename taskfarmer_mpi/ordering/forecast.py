@@ -10,7 +10,7 @@ from statistics import fmean
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.common.wording import count_of, list_ids, say_duration
-from taskfarmer_mpi.ordering.arrangement import arrange, guess_for
+from taskfarmer_mpi.ordering.arrangement import arrange, costs_of, guess_for
 from taskfarmer_mpi.ordering.durations import own_durations
 from taskfarmer_mpi.ordering.guesses import guess_durations, program_of
 from taskfarmer_mpi.ordering.order_file import read_order
@@ -150,6 +150,7 @@ def foresee(handler: Handler, workdir: Workdir, source: str, order: str) -> list
             return _to_do(workdir, kept)
         known = own_durations(workdir)
         seconds = guess_durations(handler.tasks, handler.tasks.text, known, program_of).seconds if known else []
+    seconds = seconds or costs_of(handler, count)
     if workdir.toprocess.exists():
         return _to_do(workdir, dict(enumerate(seconds)))
     return [(task, seconds[task]) for task in arrange(order, seconds)]

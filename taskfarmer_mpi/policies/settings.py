@@ -70,6 +70,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "mem": read_size,
     "gpus": read_gpus,
 }
+WORDS = tuple(_READERS)
 ALLOWED = "timeout=SECONDS, retries=N, name=NAME, limit=NAME, cpus=N, mem=SIZE, gpus=N, or nothing"
 """What a line may say."""
 

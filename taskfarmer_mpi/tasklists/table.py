@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from taskfarmer_mpi.common.plugin_options import one_line
 from taskfarmer_mpi.errors import OptionError, UserError
 from taskfarmer_mpi.tasklists.command_template import CommandTemplate
 from taskfarmer_mpi.tasklists.lines import Lines, TaskLines, read_task_lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.tasklists.row_settings import RowSettings
 
 _DELIMITERS = {"tab": "\t", "comma": ",", "semicolon": ";", "blank": " "}
 _BY_ENDING = {".tsv": "\t", ".tab": "\t", ".csv": ","}
@@ -21,7 +26,7 @@ class TableTaskList:
 
     The text of a task is its row as it stands in the file; the command is made only when the task is run. Blank lines and
     those that start with ``#`` do not count; the first one that counts is the header. Quotes are as in CSV files, and blanks
-    behind a delimiter do not count.
+    behind a delimiter do not count. Columns named ``TF:cpus`` and so on say what the task of a row has.
     """
 
     takes_lines = True
@@ -64,10 +69,15 @@ class TableTaskList:
             self._names = [name.strip() for name in self._cells(header)]
             _check_unique(self._names)
             self._template = template.bind(self._names)
+            self._settings = self._find_settings()
         except ValueError as error:
             raise UserError(f"{place}: {error}") from error
         self.tasks: Lines = rows
         self._check(rows)
+        self.costs: Sequence[float] = ()
+        """What each row is expected to last [s], if a column says so."""
+        if self._settings is not None:
+            self._read_settings(rows, self._settings)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -88,6 +98,58 @@ class TableTaskList:
                 self._values(rows.text(number))
             except ValueError as error:
                 raise UserError(f"{self.path}:{rows.line_number(number)}: {error}") from error
+
+    def _find_settings(self) -> RowSettings | None:
+        """Return the columns that say what tasks have, if there are any."""
+        if not any(name.startswith("TF:") for name in self._names):
+            return None
+        from taskfarmer_mpi.tasklists.row_settings import RowSettings
+
+        return RowSettings(self._names)
+
+    def _read_settings(self, rows: TaskLines, settings: RowSettings) -> None:
+        from taskfarmer_mpi.tasklists.row_settings import hold_directives, join_directives
+
+        def texts() -> Iterator[str]:
+            for number, held in enumerate(hold_directives(rows.directives, len(rows))):
+                try:
+                    yield settings.read(held, self._values(rows.text(number)))
+                except ValueError as error:
+                    raise UserError(f"{self.path}:{rows.line_number(number)}: {error}") from error
+
+        rows.directives = join_directives(texts())
+        self.costs = settings.costs
+
+    def settings_of(self, directives: Sequence[tuple[int, str]], rows: Sequence[bytes]) -> tuple[tuple[int, str], ...]:
+        """Return what the tasks of some rows have that are added, as directives.
+
+        Parameters
+        ----------
+        directives
+            What they have by `#TF` lines.
+        rows
+            Their texts.
+
+        Raises
+        ------
+        UserError
+            If a row does not fit the header, or has a value that means nothing.
+        """
+        if self._settings is None:
+            return tuple(directives)
+        from taskfarmer_mpi.tasklists.row_settings import RowSettings, hold_directives, join_directives
+
+        settings = RowSettings(self._names)
+
+        def texts() -> Iterator[str]:
+            for row, held in zip(rows, hold_directives(directives, len(rows)), strict=True):
+                text = row.decode("utf-8", "surrogateescape")
+                try:
+                    yield settings.read(held, self._values(text))
+                except ValueError as error:
+                    raise UserError(f"{text[:60]!r}: {error}") from error
+
+        return join_directives(texts())
 
     def command_of(self, row: str) -> str:
         """Return the command of a row.

@@ -152,7 +152,7 @@ def _new_plan(request: Request, workdir: Workdir) -> Plan:
     if not rules.keys().isdisjoint(("order", "durations")):
         from taskfarmer_mpi.ordering.arrangement import check_order
 
-        check_order(read_rules(rules))
+        check_order(read_rules(rules), is_table=_handler(request).class_path.endswith(".TableTaskList"))
     number = (_default_slots(rules) or 0) if request.slots is None else request.slots
     return Plan(
         tasklist=os.path.abspath(request.tasklist),
@@ -215,17 +215,21 @@ def read_tasklist(plan: Plan) -> Handler:
 
 
 def refuse_limits(plan: Plan, handler: Handler) -> None:
-    """Refuse `#TF` lines that name a limit which is none.
+    """Refuse `#TF` lines that name a limit which is none or want GPUs where there are none, and an order that nothing tells.
 
     Raises
     ------
     UserError
-        If there is one.
+        If there is anything of it.
     """
     if handler.tasks.directives:
         from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
         refuse_unmet(handler.path, handler.tasks.directives, read_rules(plan.rules))
+    if plan.rules.get("order") == "longest" and "durations" not in plan.rules:
+        from taskfarmer_mpi.ordering.arrangement import refuse_unordered
+
+        refuse_unordered(handler)
 
 
 def enter_directory(plan: Plan) -> None:

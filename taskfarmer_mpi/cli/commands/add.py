@@ -19,6 +19,7 @@ from taskfarmer_mpi.tasklists.lines import read_task_lines
 from taskfarmer_mpi.upkeep.added_tasks import BATCH, add_tasks, check_texts
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, read_stored, reopen_farm
 from taskfarmer_mpi.workdir.catalog import Origin
+from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
 
 
@@ -42,16 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
         lines = read_task_lines(Path("/dev/stdin") if str(arguments.file) == "-" else arguments.file)
         directives = tuple((index + len(texts), text) for index, text in lines.directives)
-        if directives:
-            from taskfarmer_mpi.tasklists.directives import refuse_unmet
-
-            rules = read_rules(read_stored(Workdir.existing(arguments.workdir)).rules)
-            refuse_unmet(str(arguments.file), directives, rules)
         texts += [lines.raw(number) for number in range(len(lines))]
     elif not texts:
         raise UserError("nothing to add: give commands, or --file with one task per line")
     farm = reopen_farm(Workdir.existing(arguments.workdir), os.environ)
     check_texts(farm, texts)
+    directives = _check_settings(farm, directives, texts, str(arguments.file or "add"))
     parts: list[range] = []
     for start in range(0, len(texts), BATCH):
         with farm.lock.held(LOCK_PATIENCE):
@@ -70,3 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not any(history.state is FarmerState.ALIVE for history in histories):
         print("no farmer of taskfarmer_mpi is at work here: they wait for the next start")
     return 0
+
+
+def _check_settings(
+    farm: Farm, directives: tuple[tuple[int, str], ...], texts: list[bytes], place: str
+) -> tuple[tuple[int, str], ...]:
+    """Return what the new tasks have, also by columns of their rows, once it is known that they can have it."""
+    if callable(settings_of := getattr(farm.handler, "settings_of", None)):
+        directives = settings_of(directives, texts)
+    if directives:
+        from taskfarmer_mpi.tasklists.directives import refuse_unmet
+
+        refuse_unmet(place, directives, read_rules(read_stored(farm.workdir).rules))
+    return directives
