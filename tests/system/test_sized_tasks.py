@@ -98,7 +98,7 @@ def test_ranks_of_a_job_run_tasks_of_all_sizes(site: Site) -> None:
 
 def test_sizes_survive_a_kill_in_the_middle_also_the_room_that_is_kept(site: Site) -> None:
     up = "echo >> up; while [ ! -e go ]; do sleep 0.05; done"
-    commands = [up, up, "echo large", *["sleep 0.05"] * 10]
+    commands = [up, up, "echo large", *["sleep 0.05"] * 10, "while [ ! -e go ]; do sleep 0.05; done"]
     tasks = site.tasklist([*commands[:2], "#TF cpus=2", commands[2], "#TF", *commands[3:]])
     workdir = Path(f"{tasks}_workdir")
     first = site.farm("-n", "2", "--progress", "none", tasks)
@@ -109,7 +109,7 @@ def test_sizes_survive_a_kill_in_the_middle_also_the_room_that_is_kept(site: Sit
     (site.path / "go").touch()
     first.wait(20)
     second.succeed(90)
-    assert len(settled(workdir, commands).finished) == 13
+    assert len(settled(workdir, commands).finished) == 14
     assert all(most_at_once(history, {2: 2}) <= 2 for history in histories(workdir))
 
 
