@@ -36,9 +36,9 @@ from taskfarmer_mpi.workdir.stack import Place, Stack, Top, open_stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from taskfarmer_mpi.visits.handover import Handover
     from taskfarmer_mpi.resources.room import Room
     from taskfarmer_mpi.visits.halt_watch import HaltWatch
+    from taskfarmer_mpi.visits.handover import Handover
     from taskfarmer_mpi.visits.permits import Permits
 
 
