@@ -124,8 +124,7 @@ class Visitor:
         self._farm.catalog.advance()
         self._see_settings(tasks)
         self._see_attempts(tasks)
-        recorded, back = len(tasks.outcomes), len(tasks.back)
-        removed = len(tasks.cancelled)
+        recorded, back, removed = len(tasks.outcomes), len(tasks.back), len(tasks.cancelled)
         with ExitStack() as opened:
             ready = self._lock_early(opened) if recorded and not back else None
             if recorded:
@@ -135,19 +134,25 @@ class Visitor:
             if removed:
                 self._remove(tasks)
             halt = self._halt.look() if self._halt is not None else ""
-            if self._permits is not None:
-                self._journal.flush()
-                self._permits.begin(startable, tasks.queue)
+            self._begin_permits(startable, tasks)
             taken, is_empty = self._take(count if not halt else _none, ready, leaves_failed=has_neighbours)
         if self._permits is not None and self._permits.should_look_again():
             taken, is_empty = self._take(count if not halt else _none, None, leaves_failed=has_neighbours)
         tasks.queue += taken
         if (recorded or back or removed) and not taken:
             self._journal.sync()
-        waiting, unfit = self._permits.end() if self._permits is not None else ("", "")
-        if taken:
-            waiting = unfit = ""
+        waiting, unfit = self._reasons(taken)
         return Visit(taken, is_empty, recorded, back, halt, waiting, self._permits is not None, unfit)
+
+    def _begin_permits(self, startable: int, tasks: TasksInHand) -> None:
+        if self._permits is not None:
+            self._journal.flush()
+            self._permits.begin(startable, tasks.queue)
+
+    def _reasons(self, taken: list[Task]) -> tuple[str, str]:
+        """Return why nothing was taken, and which tasks never can be, if so."""
+        waiting, unfit = self._permits.end() if self._permits is not None else ("", "")
+        return ("", "") if taken else (waiting, unfit)
 
     def _is_its_own(self) -> bool:
         """Whether what it has in hand is this farmer's own still: nobody has taken over, or is about to."""
