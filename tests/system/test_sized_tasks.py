@@ -260,7 +260,7 @@ def test_tasks_that_are_added_bring_their_sizes(site: Site) -> None:
 
 
 def test_check_says_what_is_too_large_here(site: Site) -> None:
-    tasks = site.tasklist(["true", "#TF cpus=3 gpus=1", "true"])
+    tasks = site.tasklist(["true", "#TF cpus=3", "true"])
     assert "too large:      task 1 wants cpus=3, and a farmer here has 2 slots" in ctl(
         site, "check", "-n", "2", tasks, code=1
     )
