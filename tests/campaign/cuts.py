@@ -10,7 +10,7 @@ from campaign.series import ALL, Play
 VISIT_CALLS = (
     *(("flock", "", nth) for nth in range(22, 30)),
     *(("fdatasync", "", nth) for nth in range(9, 12)),
-    *(("write", "finished", 3), ("write", "failed", 2), ("write", "", 40), ("write", "", 41)),
+    *(("write", "finished", 3), ("write", "failed", 1), ("write", "", 40), ("write", "", 41)),
     *(("pwrite64", "lock", nth) for nth in range(9, 13)),
     *(("fsync", "", nth) for nth in range(13, 17)),
     *(("ftruncate", "toprocess", 3), ("ftruncate", "toprocess", 4)),
