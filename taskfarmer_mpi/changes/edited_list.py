@@ -254,7 +254,7 @@ def _hide_from_plain(farm: Farm, journal: Journal) -> None:
     journal.sync()
     replace_file(path, b"", farm.lock.confirm)
     journal.note("giving", ids=ids)
-    journal.flush()
+    journal.sync()
     give_back_tasks(farm, tasks)
     journal.note("given", ids=ids)
     journal.sync()

@@ -129,9 +129,8 @@ def _move(
         return []
     ids = sorted(found)
     journal.note("taken", ids=ids)
-    journal.sync()
     journal.note("giving", ids=ids)  # so that recovery does not ask whether `taken` was completed
-    journal.flush()
+    journal.sync()
     for task_id in ids:
         keep_log(workdir, task_id)  # first: once they are on no list, recovery can have them run
     keep_packed(workdir, ids, lock.confirm)

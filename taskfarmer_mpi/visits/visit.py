@@ -225,7 +225,7 @@ class Visitor:
             if part:
                 ids = sorted(task.id for task in part)
                 self._journal.note("giving", ids=ids)
-                self._journal.flush()
+                self._journal.sync()  # or after a loss of power `taken` could be the last record, and the list deny it
                 give_back_tasks(self._farm, part)
                 self._journal.note("given", ids=ids)
                 if self._handover is not None:

@@ -81,9 +81,10 @@ class Farmer:
         self._world.truth.safe.update(recorded)
         self.may_start = True
 
-    def start(self) -> None:
-        """Run what is in the queue."""
-        while self.tasks.queue and self.may_start:
+    def start(self, most: int = 99) -> None:
+        """Run what is in the queue, some tasks at most."""
+        while self.tasks.queue and self.may_start and most > 0:
+            most -= 1
             task = self.tasks.queue.popleft()
             self._world.truth.start(task.id, self.name)
             self.hand.journal.note_begin(task.id, 0)
@@ -101,6 +102,11 @@ class Farmer:
         self.tasks.outcomes.append(ended)
         self.hand.journal.flush()
         self._world.truth.noted.add(task_id)
+
+    def give_back_queue(self) -> None:
+        """Give what waits back to the list, as behind tasks that last long."""
+        self.tasks.give_back_queue()
+        self.visit(0)
 
     def drop_all(self) -> None:
         """Kill what runs; all that is in hand is to go back to the list."""

@@ -103,6 +103,27 @@ _BREAKAGES = [
         "in nobody's hands",
     ),
     Breakage(
+        "tasks are given back before the journal on the disk says so",
+        "visits/visit.py",
+        "                self._journal.sync()  # or after",
+        "                self._journal.flush()  # or after",
+        _at_each_call("give_back_what_waits", "POWER-0.2"),
+        "in nobody's hands",
+    ),
+    Breakage(
+        "a retry puts tasks on the list before its journal on the disk says so",
+        "upkeep/retry.py",
+        """    journal.note("giving", ids=ids)  # so that recovery does not ask whether `taken` was completed
+    journal.sync()
+""",
+        """    journal.sync()
+    journal.note("giving", ids=ids)
+    journal.flush()
+""",
+        _at_each_call("retry_for_both_stacks", "POWER-0.2"),
+        "in nobody's hands",
+    ),
+    Breakage(
         "a torn line that a dead writer left is not cut off",
         "workdir/lists.py",
         "    if size == 0 or os.pread(fd, 1, size - 1) == b",

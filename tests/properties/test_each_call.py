@@ -31,6 +31,13 @@ def _give_back(farm: Protocol, fault: Fault) -> None:
     farm.visit(which=0, tasks=0, fault=fault)
 
 
+def _give_back_what_waits(farm: Protocol, fault: Fault) -> None:
+    """Give back what waits behind a task that runs."""
+    farm.visit(which=0, tasks=3, fault=None)
+    farm.start(which=0, most=1, fault=None)
+    farm.give_back_queue(which=0, fault=fault)
+
+
 def _recovery(farm: Protocol, fault: Fault) -> None:
     """Recover one that died with tasks and outcomes, and of one that died before the cut."""
     farm.birth(fault=None)
@@ -48,6 +55,13 @@ def _retry(farm: Protocol, fault: Fault) -> None:
     """Try again what finished and what failed."""
     farm.work(which=0, tasks=4, codes=[0, 1, 0, 1], is_recorded=True)
     farm.retry(ids={0, 1, 3}, fault=fault)
+
+
+def _retry_for_both_stacks(farm: Protocol, fault: Fault) -> None:
+    """Try tasks that were removed, of which one came later."""
+    farm.add(tasks=1, fault=None)
+    farm.remove(ids={0, 6}, fault=None)
+    farm.retry(ids={0, 6}, fault=fault)
 
 
 def _add(farm: Protocol, fault: Fault) -> None:
@@ -95,8 +109,10 @@ def _visit_after_a_cut(farm: Protocol, fault: Fault) -> None:
 _OPERATIONS: list[Operation] = [
     _visit,
     _give_back,
+    _give_back_what_waits,
     _recovery,
     _retry,
+    _retry_for_both_stacks,
     _add,
     _remove,
     _cancel,

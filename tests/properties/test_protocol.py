@@ -169,10 +169,16 @@ class Protocol(RuleBasedStateMachine):
         self._act(farmer.name, live)
 
     @precondition(lambda self: self.farmers)
-    @rule(which=_WHICH, fault=_FAULT)
-    def start(self, which: int, fault: Fault | None) -> None:
+    @rule(which=_WHICH, most=st.sampled_from([1, 99]), fault=_FAULT)
+    def start(self, which: int, most: int, fault: Fault | None) -> None:
         farmer = self._farmer(which)
-        self._act(farmer.name, farmer.start, fault)
+        self._act(farmer.name, lambda: farmer.start(most), fault)
+
+    @precondition(lambda self: self.farmers)
+    @rule(which=_WHICH, fault=_FAULT)
+    def give_back_queue(self, which: int, fault: Fault | None) -> None:
+        farmer = self._farmer(which)
+        self._act(farmer.name, farmer.give_back_queue, fault)
 
     @precondition(lambda self: any(farmer.running() for farmer in self.farmers))
     @rule(which=_WHICH, code=_CODE, fault=_FAULT)
