@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from taskfarmer_mpi.policies.settings import Settings, read_settings, sizes_in
+from taskfarmer_mpi.policies.settings import Settings, has_barriers, read_settings, sizes_in
 from taskfarmer_mpi.workdir.files import Workdir, reading
 from taskfarmer_mpi.workdir.growing_file import GrowingFile
 
@@ -64,6 +64,8 @@ class SettingsBook:
         """Whether only so many of some tasks may run at once."""
         self.has_sizes = False
         """Whether tasks take more or less than others."""
+        self.has_barriers = False
+        """Whether tasks wait for all that are before them."""
 
     def advance(self) -> None:
         """Take in what was written.
@@ -77,7 +79,7 @@ class SettingsBook:
             if is_anew:
                 self._firsts.clear()
                 self._parts.clear()
-                self.has_limits = self.has_sizes = False
+                self.has_limits = self.has_sizes = self.has_barriers = False
             for line in lines.split(b"\n")[:-1]:
                 part = parse_part(line)
                 if part is not None:
@@ -86,6 +88,7 @@ class SettingsBook:
     def _add(self, part: Part) -> None:
         self.has_limits = self.has_limits or "limit=" in part[2]
         self.has_sizes = self.has_sizes or bool(sizes_in(part[2]))
+        self.has_barriers = self.has_barriers or has_barriers(part[2])
         while self._parts and self._parts[-1][1] >= part[0]:
             first, _, text = self._parts.pop()
             self._firsts.pop()

@@ -12,6 +12,8 @@ from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.ordering.durations import read_durations
 from taskfarmer_mpi.ordering.guesses import Guesses, guess_durations, program_of
 from taskfarmer_mpi.policies.rules import Rules
+from taskfarmer_mpi.policies.settings import has_barriers, read_settings
+from taskfarmer_mpi.tasklists.directives import Directive
 from taskfarmer_mpi.tasklists.lines import Handler
 
 log = Log(__name__)
@@ -65,8 +67,10 @@ def guess_for(handler: Handler, count: int, source: Path) -> Guesses:
     return guess_durations(texts, command_of, read_durations(source), program_of)
 
 
-def make_order(rules: Rules, handler: Handler, count: int) -> list[tuple[int, float]]:
+def make_order(rules: Rules, handler: Handler, count: int, directives: Sequence[Directive] = ()) -> list[tuple[int, float]]:
     """Return the first tasks of a list in the order in which they are to run, with what they are expected to last [s].
+
+    That is an order within the barriers of its directives.
 
     Raises
     ------
@@ -78,7 +82,18 @@ def make_order(rules: Rules, handler: Handler, count: int) -> list[tuple[int, fl
         guesses = guess_for(handler, count, Path(rules.durations))
         log.warning("%s", guesses.describe())
         seconds = guesses.seconds
-    return [(task, seconds[task]) for task in arrange(rules.order, seconds)]
+    order = arrange(rules.order, seconds)
+    if any(has_barriers(text) for _, text in directives):
+        order.sort(key=_stages(directives, count).__getitem__)
+    return [(task, seconds[task]) for task in order]
+
+
+def _stages(directives: Sequence[Directive], count: int) -> list[int]:
+    """Return behind how many barriers each of the first tasks of a list is."""
+    from taskfarmer_mpi.tasklists.row_settings import hold_directives
+
+    known = {text: read_settings(text).stage for _, text in directives}
+    return [known.get(text, 0) for text in hold_directives(directives, count)]
 
 
 def costs_of(handler: Handler, count: int) -> list[float]:

@@ -13,13 +13,16 @@ from taskfarmer_mpi.policies.values import read_count, read_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+_STAGE = "stage"
+"""What the text of settings calls the barriers before a task: how many; after a colon, which was the last with `check`."""
 GPU = 1000
 """Into how many parts a GPU is counted."""
 SIZES = ("cpus", "mem", "gpus")
 """The words that say how large a task is."""
+_STAGES = re.compile(r"(\d{1,9})(?::(\d{1,9}))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]{1,60}")
 
 
@@ -39,6 +42,10 @@ class Settings(Value):
     """How much memory it may need [bytes]."""
     gpus: int | None = None
     """How many GPUs it takes, in parts of which `GPU` are one."""
+    stage: int = 0
+    """Behind how many barriers it is."""
+    checked: int = 0
+    """It is not run if a task failed that is behind less barriers than this."""
 
 
 def read_name(option: str, text: str) -> str:
@@ -71,7 +78,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "gpus": read_gpus,
 }
 WORDS = tuple(_READERS)
-ALLOWED = "timeout=SECONDS, retries=N, name=NAME, limit=NAME, cpus=N, mem=SIZE, gpus=N, or nothing"
+ALLOWED = "timeout=SECONDS, retries=N, name=NAME, limit=NAME, cpus=N, mem=SIZE, gpus=N, or nothing; barrier, barrier check"
 """What a line may say."""
 
 
@@ -91,6 +98,9 @@ def change_settings(before: str, words: Iterable[str]) -> str:
         If one of them means nothing; its text is the reason.
     """
     held = dict(word.split("=", 1) for word in before.split())
+    words = tuple(words)
+    if "barrier" in words:
+        return _pass_barrier(held, words)
     seen: set[str] = set()
     for word in words:
         name, sign, value = word.partition("=")
@@ -101,7 +111,31 @@ def change_settings(before: str, words: Iterable[str]) -> str:
         _READERS[name](f"#TF {name}", value)
         seen.add(name)
         held[name] = value
-    return " ".join(f"{name}={held[name]}" for name in _READERS if name in held) if seen else ""
+    return _join(held if seen else {_STAGE: held[_STAGE]} if _STAGE in held else {})
+
+
+def _join(held: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={held[name]}" for name in (*_READERS, _STAGE) if name in held)
+
+
+def _pass_barrier(held: dict[str, str], words: tuple[str, ...]) -> str:
+    """Return what holds behind a barrier: the same, at the next stage."""
+    if words not in (("barrier",), ("barrier", "check")):
+        raise OptionError(f"#TF {' '.join(words)[:60]}", "a barrier is alone on its line, or with check")
+    before, _, checked = held.get(_STAGE, "0").partition(":")
+    number = int(before) + 1
+    checked = str(number) if len(words) > 1 else checked
+    return _join({**held, _STAGE: f"{number}:{checked}" if checked else str(number)})
+
+
+def has_barriers(text: str) -> bool:
+    """Whether tasks with this text of `change_settings` are behind a barrier."""
+    return any(word.startswith(f"{_STAGE}=") for word in text.split())
+
+
+def without_barriers(text: str) -> str:
+    """Return a text of `change_settings` without what it says of barriers."""
+    return " ".join(word for word in text.split() if not has_barriers(word))
 
 
 def sizes_in(text: str) -> str:
@@ -111,12 +145,14 @@ def sizes_in(text: str) -> str:
 
 def read_settings(text: str) -> Settings:
     """Return what a text of `change_settings` means; words that mean nothing here, as of a newer version, do not count."""
-    values = {}
+    values: dict[str, Any] = {}
     for word in text.split():
         name, _, value = word.partition("=")
         if name in _READERS:
             with suppress(OptionError):
                 values[name] = _READERS[name](name, value)
+        elif name == _STAGE and (match := _STAGES.fullmatch(value)):
+            values |= {"stage": int(match[1]), "checked": int(match[2] or 0)}
     if values.get("timeout") == 0:
         values["timeout"] = math.inf
     return Settings(**values)

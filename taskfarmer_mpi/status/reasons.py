@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from shlex import quote
 
 from taskfarmer_mpi.changes.pause import read_pause
@@ -20,6 +22,9 @@ from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
 from taskfarmer_mpi.workdir.journal_reading import JournalReader
 from taskfarmer_mpi.workdir.lists import split_line
+
+_BARRIER = re.compile(rb"#TF[ \t]+barrier\b")
+_ENDED = (TaskState.FINISHED, TaskState.FAILED, TaskState.REMOVED)
 
 
 def find_reasons(workdir: Workdir, last_runs: LastRuns, task: int) -> list[str]:
@@ -62,6 +67,7 @@ def _is_at_work(history: FarmerHistory) -> bool:
 
 def _on_the_list(workdir: Workdir, last_runs: LastRuns, task: int) -> Iterator[str]:
     book = read_book(workdir)
+    yield from _closed_barrier(workdir, last_runs, book, task)
     yield from _full_limit(workdir, last_runs, book, task)
     before = _count_before(workdir, task)
     farmers = [history for history in last_runs.histories if _is_at_work(history)]
@@ -85,6 +91,32 @@ def _count_before(workdir: Workdir, task: int) -> int:
             return before + len(found) - 1 - found.index(task)  # the next one is the last of the list
         before += len(found)
     return before
+
+
+def _closed_barrier(workdir: Workdir, last_runs: LastRuns, book: SettingsBook, task: int) -> Iterator[str]:
+    settings = book.of(task)
+    if not settings.stage:
+        return
+    before = [(other, last_runs.state(other)) for other in range(len(last_runs)) if book.of(other).stage < settings.stage]
+    awaited = [other for other, state in before if state not in _ENDED]
+    if awaited:
+        place = _barrier_place(workdir, settings.stage)
+        yield f"it waits at the barrier {place} for {count_of(len(awaited), 'task')}: {list_ids(awaited)}"
+    failed = [o for o, state in before if state is TaskState.FAILED and book.of(o).stage < settings.checked]
+    if failed:
+        place = _barrier_place(workdir, settings.checked)
+        yield f"#TF barrier check {place}: failed before it: {list_ids(failed)}; to go on: taskfarmer-ctl retry"
+
+
+def _barrier_place(workdir: Workdir, stage: int) -> str:
+    """Say where the barrier before a stage is."""
+    with suppress(UserError, OSError):
+        stored = read_config(workdir)
+        lines = Path(stored.tasklist).read_bytes().split(b"\n") if stored is not None else []
+        numbers = [number for number, line in enumerate(lines, 1) if _BARRIER.match(line)]
+        if stage <= len(numbers):
+            return f"of line {numbers[stage - 1]}"
+    return f"number {stage}"
 
 
 def _full_limit(workdir: Workdir, last_runs: LastRuns, book: SettingsBook, task: int) -> Iterator[str]:

@@ -226,10 +226,25 @@ def refuse_limits(plan: Plan, handler: Handler) -> None:
         from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
         refuse_unmet(handler.path, handler.tasks.directives, read_rules(plan.rules))
+        _refuse_plain_farmers(handler, Workdir(plan.workdir))
     if plan.rules.get("order") == "longest" and "durations" not in plan.rules:
         from taskfarmer_mpi.ordering.arrangement import refuse_unordered
 
         refuse_unordered(handler)
+
+
+def _refuse_plain_farmers(handler: Handler, workdir: Workdir) -> None:
+    """Refuse barriers in a list that a PyTaskFarmer works on, or did: it runs past them."""
+    from taskfarmer_mpi.history.plain_signs import has_plain_signs
+    from taskfarmer_mpi.policies.settings import has_barriers
+
+    if not any(has_barriers(text) for _, text in handler.tasks.directives):
+        return
+    if has_plain_signs(workdir, ()) or (workdir.toprocess.exists() and read_config(workdir) is None):
+        raise UserError(
+            f"{handler.path}: #TF barrier: a PyTaskFarmer has worked in {workdir.path}, which would run past it:"
+            " take the line out, or begin with another --workdir"
+        )
 
 
 def enter_directory(plan: Plan) -> None:

@@ -257,7 +257,7 @@ def _make_order(farm: Farm, stored: Stored | None) -> list[tuple[int, float]]:
         return []
     from taskfarmer_mpi.ordering.arrangement import make_order
 
-    return make_order(farm.rules, farm.handler, farm.catalog.listed)
+    return make_order(farm.rules, farm.handler, farm.catalog.listed, farm.catalog.lines.directives)
 
 
 def _keep_order(farm: Farm, order: list[tuple[int, float]]) -> None:

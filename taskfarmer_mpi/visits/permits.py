@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.directives.book import SettingsBook
     from taskfarmer_mpi.resources.room import Room
+    from taskfarmer_mpi.visits.barriers import Barriers
     from taskfarmer_mpi.visits.sizes import Sizes
 
 
@@ -30,6 +31,8 @@ class Permits:
         self._settings = settings
         self._journals = OpenJournals(farm.workdir.farmers)
         self._sizes: Sizes | None = None
+        self._barriers: Barriers | None = None
+        self._farm = farm
         self.begin(0)
 
     def see_sizes(self, room: Room, journal: Journal) -> None:
@@ -39,13 +42,22 @@ class Permits:
 
             self._sizes = Sizes(self._settings, room, journal, lambda: self._reservations(journal.identity.farmer))
 
+    def see_barriers(self) -> None:
+        """Heed barriers from now on."""
+        if self._barriers is None:
+            from taskfarmer_mpi.visits.barriers import Barriers
+
+            self._barriers = Barriers(self._farm, self._settings)
+
     def begin(self, startable: int, queue: Iterable[Task] = ()) -> None:
         """Begin a visit, at which so many tasks could start beside those in the queue; the own journal is in its file."""
         self._startable = startable
         self._wanted = self._given = 0
-        self._has_stopped = False
+        self._has_stopped = self._is_at_barrier = self.is_deep = False
         if self._sizes is not None:
             self._sizes.begin(queue)
+        if self._barriers is not None:
+            self._barriers.begin()
         self._room: dict[str, int] | None = None
         self.waiting = ""
         """Why tasks could not be taken, if so."""
@@ -63,6 +75,9 @@ class Permits:
 
     def may_take(self, task: int) -> bool | None:
         """Return whether a task may be taken; None if it may once a slot is free: so none waits here with a permit."""
+        if self._barriers is not None and not self._barriers.may_take(task):
+            self._is_at_barrier = True
+            return False if self.is_deep else None  # in the order of the list all that follow wait, too, but for rare cases
         name = self._settings.of(task).limit
         if name:
             if self._room is None:
@@ -87,16 +102,22 @@ class Permits:
 
     def should_look_again(self) -> bool:
         """Whether more tasks may be taken after all, now that the whole list was seen."""
+        if self._barriers is not None and self._is_at_barrier and not self._given:
+            self.is_deep = self._barriers.is_searching
+            return self.is_deep
         has_seen_all = not self._has_stopped and self._given < self._wanted
         return has_seen_all and self._sizes is not None and self._sizes.forget_gone() and not self._given
 
     def end(self) -> tuple[str, str]:
         """End a visit; return why tasks could not be taken, and if that will always be so, which ones, if so."""
-        if self._sizes is None:
-            return self.waiting, ""
-        self._sizes.end()
-        waiting = self.waiting or self._sizes.waiting
-        return waiting, "" if waiting or self._has_stopped else self._sizes.unfit
+        waiting, unfit = self.waiting, ""
+        if self._sizes is not None:
+            self._sizes.end()
+            waiting, unfit = waiting or self._sizes.waiting, self._sizes.unfit
+        if self._barriers is not None and not unfit:  # what no farmer here can run keeps barriers closed
+            unfit = self._barriers.blocked
+            waiting = waiting or ("" if unfit else self._barriers.waiting)
+        return waiting, "" if waiting or self._has_stopped else unfit
 
     def _reservations(self, own: str) -> dict[int, float]:
         """Return for which tasks other farmers keep room, and since when the last one does [s since the epoch]."""

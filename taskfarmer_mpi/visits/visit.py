@@ -183,12 +183,14 @@ class Visitor:
         if tasks.settings is not None:
             tasks.settings.advance()
             has_sizes = tasks.settings.has_sizes and self._make_room is not None
-            if (tasks.settings.has_limits or has_sizes) and self._permits is None:
+            if (tasks.settings.has_limits or has_sizes or tasks.settings.has_barriers) and self._permits is None:
                 from taskfarmer_mpi.visits.permits import Permits
 
                 self._permits = Permits(self._farm, tasks.settings)
             if has_sizes and self._make_room is not None and self._permits is not None:
                 self._permits.see_sizes(self._make_room(), self._journal)
+            if tasks.settings.has_barriers and self._permits is not None:
+                self._permits.see_barriers()
         self._known = len(self._farm.catalog)
 
     def _see_attempts(self, tasks: TasksInHand) -> None:
@@ -271,7 +273,7 @@ class Visitor:
             if others is not None:
                 return others
         if permits is not None:
-            return stack.pick(count, self._is_known, permits.may_take)
+            return stack.pick(count, self._is_known, permits.may_take, is_deep=permits.is_deep)
         return stack.peek(count, self._is_known)
 
     def _without_recorded(self, tasks: list[Task]) -> list[Task]:

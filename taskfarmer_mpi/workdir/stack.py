@@ -100,7 +100,12 @@ class Stack:
         return Top(tasks, start + end, estimate - len(tasks))
 
     def pick(
-        self, count: Callable[[int], int], is_valid: Callable[[Task], bool], may_take: Callable[[int], bool | None]
+        self,
+        count: Callable[[int], int],
+        is_valid: Callable[[Task], bool],
+        may_take: Callable[[int], bool | None],
+        *,
+        is_deep: bool = False,
     ) -> Top:
         """Return some of the tasks near the top of the stack, which stays as it is.
 
@@ -110,14 +115,20 @@ class Stack:
         ----------
         may_take
             Returns whether a task may be taken, by its ID; None to look no further.
+        is_deep
+            Whether to look at the whole list.
         """
         try:
-            return self._pick(count, is_valid, may_take)
+            return self._pick(count, is_valid, may_take, self._size if is_deep else _DEPTH)
         except OSError as error:
             raise farm_error(f"{self._path}: cannot read", error) from error
 
     def _pick(
-        self, count: Callable[[int], int], is_valid: Callable[[Task], bool], may_take: Callable[[int], bool | None]
+        self,
+        count: Callable[[int], int],
+        is_valid: Callable[[Task], bool],
+        may_take: Callable[[int], bool | None],
+        depth: int,
     ) -> Top:
         size = self._size
         start = max(0, size - _BLOCK)
@@ -128,7 +139,7 @@ class Stack:
         kept: list[bytes] = []
         end, passed = len(block), 0
         taken_end = (start + end, 0)
-        while end > 0 and len(tasks) < wanted and passed < _DEPTH:
+        while end > 0 and len(tasks) < wanted and passed < depth:
             begin = block.rfind(b"\n", 0, end - 1) + 1
             if begin == 0 and start > 0:  # this line may go on before the block
                 length = min(start, max(_BLOCK, len(block)))

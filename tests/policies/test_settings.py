@@ -7,7 +7,7 @@ import math
 import pytest
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.policies.settings import Settings, change_settings, read_settings
+from taskfarmer_mpi.policies.settings import Settings, change_settings, has_barriers, read_settings, without_barriers
 
 
 def test_a_line_changes_what_it_names_and_one_without_words_resets_all() -> None:
@@ -24,9 +24,24 @@ def test_a_word_of_a_newer_version_is_left_alone() -> None:
     assert read_settings("colour=red retries=0 timeout=soon") == Settings(retries=0)
 
 
+def test_a_barrier_is_counted_and_reset_by_nothing() -> None:
+    held = change_settings("timeout=600", ["barrier"])
+    assert read_settings(held) == Settings(timeout=600.0, stage=1)
+    held = change_settings(held, ["barrier", "check"])
+    assert read_settings(held) == Settings(timeout=600.0, stage=2, checked=2)
+    held = change_settings(held, ["barrier"])
+    assert without_barriers(held) == "timeout=600"
+    held = change_settings(held, [])
+    assert read_settings(held) == Settings(stage=3, checked=2)
+    assert has_barriers(held)
+    assert not has_barriers(without_barriers(held))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["barrier", "all"], "#TF barrier all: a barrier is alone on its line, or with check"),
+        (["name=a", "barrier"], "#TF name=a barrier: a barrier is alone on its line"),
         (["colour=red"], "#TF colour=red: no such word"),
         (["barrier-like"], "#TF barrier-like: is not of the form word=value"),
         (["timeout=soon"], "#TF timeout: 'soon' is not a time in seconds"),

@@ -15,6 +15,7 @@ from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
 from taskfarmer_mpi.policies.rules import read_rules
+from taskfarmer_mpi.policies.settings import has_barriers
 from taskfarmer_mpi.tasklists.lines import read_task_lines
 from taskfarmer_mpi.upkeep.added_tasks import BATCH, add_tasks, check_texts
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, read_stored, reopen_farm
@@ -79,4 +80,8 @@ def _check_settings(
         from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
         refuse_unmet(place, directives, read_rules(read_stored(farm.workdir).rules))
+        if any(has_barriers(text) for _, text in directives):
+            raise UserError(
+                f"{place}: #TF barrier: tasks that are added are before all barriers: append lines to the tasklist"
+            )
     return directives

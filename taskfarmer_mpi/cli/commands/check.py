@@ -85,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     seats = describe_seats(plan)
     for line in (*_describe_plan(plan, handler, workdir), *seats, *_describe_commands(commands, runner)):
         show(line)
+    for line in _describe_barriers(handler):
+        show(line)
     for sentence in _describe_times(plan, handler, given):
         show(sentence)
     if has_shell_lines(handler) and plan.runner.name != "exec":
@@ -112,6 +114,20 @@ def _describe_misfit(plan: Plan, handler: Handler, workdir: Workdir) -> Iterator
         if misfit is not None:
             show(f"too large:      {misfit}")
             yield misfit
+
+
+def _describe_barriers(handler: Handler) -> Iterator[str]:
+    from taskfarmer_mpi.policies.settings import read_settings
+
+    settings = [(index, read_settings(text)) for index, text in handler.tasks.directives]
+    stages: dict[int, int] = {}
+    for index, held in settings:
+        stages.setdefault(held.stage, index)
+    closed = [f"before task {index}" for stage, index in stages.items() if stage and index < len(handler.tasks)]
+    if closed:
+        checked = ", some with check" if any(held.checked for _, held in settings) else ""
+        more = f" and {len(closed) - 5} more" if len(closed) > 5 else ""
+        yield f"barriers:       {', '.join(closed[:5])}{more}{checked}"
 
 
 def _describe_times(plan: Plan, handler: Handler, given: Mapping[str, str]) -> Iterator[str]:

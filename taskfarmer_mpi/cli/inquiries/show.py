@@ -42,6 +42,7 @@ def _show_all(workdir: Workdir, task: int) -> None:
     from taskfarmer_mpi.errors import UserError
     from taskfarmer_mpi.history.last_runs import read_last_runs
     from taskfarmer_mpi.history.runs import Attempt, FarmerHistory
+    from taskfarmer_mpi.policies.settings import without_barriers
     from taskfarmer_mpi.status.reasons import find_reasons
 
     runs: list[tuple[FarmerHistory, Attempt]] = []
@@ -59,7 +60,7 @@ def _show_all(workdir: Workdir, task: int) -> None:
         raise UserError(f"{workdir.path}: there is no task {task}; it has {len(last_runs)} tasks, from 0 on")
     show(f"task {task}: {last_runs.state(task).value}")
     show(f"command: {last_runs.texts[task]}")
-    if settings := read_book(workdir).text_of(task):
+    if settings := without_barriers(read_book(workdir).text_of(task)):
         show(f"by #TF lines: {settings}")
     for reason in find_reasons(workdir, last_runs, task):
         show(f"why it does not run: {reason}")
