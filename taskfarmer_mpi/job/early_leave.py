@@ -14,7 +14,7 @@ from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.programs import AskError
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.job.ranks import Ranks
-from taskfarmer_mpi.job.schedulers.slurm import give_nodes_back
+from taskfarmer_mpi.job.schedulers.slurm import give_nodes_back, job_of
 from taskfarmer_mpi.rendezvous.launcher import SRUN, launcher_of
 
 log = Log(__name__)
@@ -174,7 +174,7 @@ def plan_early_leave(ranks: Ranks, delay: float, hosts: dict[int, str], environ:
     """
     if len(ranks.present) == 1:
         return None
-    step = Step(environ.get("SLURM_JOB_ID", ""), environ.get("SLURM_STEP_ID", ""), hosts)
+    step = Step(job_of(environ), environ.get("SLURM_STEP_ID", ""), hosts)
     give_back = give_nodes_back if launcher_of(environ) == SRUN else _keep_nodes
     return EarlyLeave(ranks, step, delay, give_back=give_back)
 

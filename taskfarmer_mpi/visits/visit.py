@@ -166,11 +166,18 @@ class Visitor:
         return self._journal.is_own() and all(lock.is_held() for lock in self._life)
 
     def _lock_early(self, opened: ExitStack) -> int | None:
-        """Open and lock the list of tasks to do before outcomes are recorded: the work lock is confirmed once for both."""
+        """Open and lock the list of tasks to do before outcomes are recorded: the work lock is confirmed once for both.
+
+        Only where a list refuses what is written when its lock was lost meanwhile. Elsewhere the work lock alone protects
+        it, and is confirmed right before it is written to.
+        """
+        if not any(lock.can_be_proven for lock in self._life):
+            return None
         try:
-            return opened.enter_context(locked_list(self._farm.workdir.toprocess, os.O_RDWR))
+            fd, is_locked = opened.enter_context(locked_list(self._farm.workdir.toprocess, os.O_RDWR))
         except OSError:
             return None  # said when it is wanted
+        return fd if is_locked else None
 
     def _see_settings(self, tasks: TasksInHand) -> None:
         """Learn what single tasks have otherwise than the others: that comes with the tasks."""

@@ -86,8 +86,10 @@ def refuse_link(path: Path) -> None:
         raise UserError(f"{path}: a link that user {user_name(status.st_uid)} has made, not a folder: remove it")
 
 
-def lock_for_writing(fd: int) -> None:
+def lock_for_writing(fd: int) -> bool:
     """Lock an open file for as long as it is open, so that what is written when a lease was lost is an error.
+
+    Return whether it is locked: not where the file system has no locks.
 
     A network file system lets a node that was cut off write to a file after others have taken over, but not through a
     descriptor whose lock was lost. Where the file system has no locks, the work lock elsewhere has to do.
@@ -102,6 +104,8 @@ def lock_for_writing(fd: int) -> None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+        return False
+    return True
 
 
 def close_lost(fd: int) -> None:

@@ -63,12 +63,11 @@ def split_removed(line: bytes) -> tuple[int | None, bytes]:
 
 
 @contextmanager
-def locked_list(path: Path, flags: int) -> Iterator[int]:
-    """Open a list and lock it; the work lock is to be confirmed before it is written to."""
+def locked_list(path: Path, flags: int) -> Iterator[tuple[int, bool]]:
+    """Open a list and lock it, and say whether it is locked; the work lock is to be confirmed before it is written to."""
     fd = open_file(path, flags)
     try:
-        lock_for_writing(fd)
-        yield fd
+        yield fd, lock_for_writing(fd)
     finally:
         close_lost(fd)  # what was written is on the disk by then, or its error is known
 
@@ -76,7 +75,7 @@ def locked_list(path: Path, flags: int) -> Iterator[int]:
 @contextmanager
 def opened_list(path: Path, flags: int, confirm: Confirm) -> Iterator[int]:
     """Open a list for writing: locked itself, and with the work lock still held once that is so."""
-    with locked_list(path, flags | os.O_RDWR) as fd:
+    with locked_list(path, flags | os.O_RDWR) as (fd, _):
         confirm()
         if flags & os.O_CREAT and os.fstat(fd).st_size == 0:
             share(fd, path.parent)

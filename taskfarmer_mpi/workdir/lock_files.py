@@ -23,10 +23,10 @@ _LONG_PAUSES = (0.05, 2.0)
 """The least and the most that the longest pause can be [s]."""
 _PER_FARMER = 0.01
 """The longest pause for each farmer [s]: if all wait, they try 100 times a second together."""
-_LEAST_PER_FARMER = 0.0005
+_LEAST_PER_FARMER = 0.0007
 """For those that have waited for long: the same."""
-_STUCK = 15
-"""After so many longest pauses nobody seems to get the lock, and it is asked for seldom again."""
+_STUCK = 0.75
+"""After so long a wait for each farmer [s] nobody seems to get the lock, and it is asked for seldom again."""
 
 
 def lock_paths(workdir: Workdir, environ: Mapping[str, str]) -> list[Path]:
@@ -77,7 +77,7 @@ class LockPauses:
     def __init__(self, farmers: Callable[[], int]) -> None:
         """Begin a wait; `farmers` says how many farmers there are, and is asked once in each wait."""
         self._farmers = farmers
-        self._usual = self._least = 0.0
+        self._usual = self._least = self._stuck = 0.0
         self._next = 0.0
 
     def begin(self) -> None:
@@ -90,9 +90,10 @@ class LockPauses:
             farmers = self._farmers()
             self._usual = min(max(_LONG_PAUSES[0], _PER_FARMER * farmers), _LONG_PAUSES[1])
             self._least = min(max(_LONG_PAUSES[0], _LEAST_PER_FARMER * farmers), self._usual)
+            self._stuck = _STUCK * farmers
             self._next = max(_FIRST_PAUSE, self._usual / 50)
-        age = waited / self._usual
-        longest = self._usual if age > _STUCK else max(self._least, self._usual / (1 + age**3))
+        is_stuck = waited > self._stuck
+        longest = self._usual if is_stuck else max(self._least, self._usual / (1 + (waited / self._usual) ** 3))
         pause = min(self._next, longest)
         self._next = min(2 * self._next, self._usual)
         return pause * (0.5 + os.urandom(1)[0] / 255)
@@ -157,8 +158,11 @@ class LockFile:
         """Take the lock of the file that is open; return whether that is done, None if it has to be opened anew."""
         self._idle = None
         try:
-            is_had = _try_flock(fd)
-        except OSError:  # as of a file that is gone
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_had = True
+        except BlockingIOError:
+            is_had = False
+        except OSError:  # as of a file that is gone, or of a user whose rights are over: opening it says what it is
             close_lost(fd)
             return None
         self.fd, self._idle = (fd, None) if is_had else (None, fd)

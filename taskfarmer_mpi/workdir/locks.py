@@ -22,6 +22,9 @@ from taskfarmer_mpi.workdir.lock_files import LockFile, LockPauses
 
 log = Log(__name__)
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a server says that knows the lock, and has no place for what was written."""
+
 REPORT = 10.0
 """How long to wait for the lock before saying who holds it [s]; said again after twice the time, and so on."""
 _NOTE = 256
@@ -156,6 +159,8 @@ class WorkLock:
                     os.pwrite(lock.fd, b"\n", _NOTE - 1)
                     os.fsync(lock.fd)
             except OSError as error:
+                if error.errno in _FULL:
+                    continue
                 lock.stays_open = False
                 raise FencedError(f"{lock.path}: the lock was lost while it was held: {error.strerror}") from error
 

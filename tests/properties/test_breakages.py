@@ -142,8 +142,8 @@ _BREAKAGES = [
     Breakage(
         "lists are written through descriptors without a lock",
         "workdir/lists.py",
-        "        lock_for_writing(fd)\n        yield fd\n",
-        "        yield fd\n",
+        "        yield fd, lock_for_writing(fd)\n",
+        "        yield fd, True\n",
         _at_each_call("visit", "CUT_OFF-0.0"),
         "in nobody's hands",
     ),
@@ -158,8 +158,8 @@ _BREAKAGES = [
     Breakage(
         "the list of tasks to do is not locked when the work lock is asked for once for both lists",
         "visits/visit.py",
-        "            return opened.enter_context(locked_list(self._farm.workdir.toprocess, os.O_RDWR))\n",
-        "            return os.open(self._farm.workdir.toprocess, os.O_RDWR)\n",
+        "            fd, is_locked = opened.enter_context(locked_list(self._farm.workdir.toprocess, os.O_RDWR))\n",
+        "            fd, is_locked = os.open(self._farm.workdir.toprocess, os.O_RDWR), True\n",
         _at_each_call("visit", "CUT_OFF-0.0"),
         "in nobody's hands|recorded twice",
     ),

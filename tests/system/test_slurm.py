@@ -861,6 +861,21 @@ def test_a_stop_after_ranks_left_ends_the_job_in_order(cluster: Cluster, site: S
     _nothing_left_running(site)
 
 
+def test_each_element_of_an_array_knows_its_own_end(cluster: Cluster, site: Site) -> None:
+    asking = "import os, time; from taskfarmer_mpi.job.walltime import job_end; "
+    code = asking + "print(round((job_end(os.environ) - time.time()) / 60))"
+    script = site.path / "ask.sh"
+    waiting = "until [ -e go ]; do sleep 0.1; done; unset SLURM_JOB_END_TIME"
+    script.write_text(f"#!/bin/bash\n{waiting}\necho $SLURM_ARRAY_TASK_ID $(\"$PYTHON\" -c '{code}') >> ends\n")
+    array = cluster.submit(site, "--array=0-2", "--time=30", script, name="array-%a")
+    wait_for(lambda: [one.state for one in array.states()] == ["RUNNING"] * 3, deadline=60, what="all elements run")
+    for element, minutes in ((0, 10), (1, 20), (2, 15)):
+        cluster.ask("scontrol", "update", f"JobId={array.id}_{element}", f"TimeLimit={minutes}")
+    (site.path / "go").touch()
+    array.succeed(60)
+    assert sorted((site.path / "ends").read_text().splitlines()) == ["0 10", "1 20", "2 15"]
+
+
 # -- the end of the long jobs ---------------------------------------------------------------------
 
 

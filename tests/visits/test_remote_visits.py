@@ -111,6 +111,30 @@ def test_all_that_is_written_is_locked_before_the_work_lock_is_confirmed(
     assert locked == [["flock finished", "flock toprocess"]]
 
 
+def test_where_lists_cannot_be_locked_the_work_lock_is_confirmed_before_each_of_them(
+    farmer: _Farmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    confirmed: list[set[str]] = []
+    confirm = farmer.farm.lock.confirm
+
+    def refuse(fd: int, how: int) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) == "toprocess":
+            raise OSError(errno.ENOLCK, "No locks available")
+        flock(fd, how)
+
+    def see() -> None:
+        names = {os.path.basename(os.readlink(link)) for link in Path("/proc/self/fd").iterdir() if os.path.lexists(link)}
+        confirmed.append(names & {"finished", "toprocess"})
+        confirm()
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(farmer.farm.lock, "confirm", see)
+    farmer.visit()
+    assert len(confirmed) == 2
+    assert "toprocess" in confirmed[1]
+
+
 def _lose(lock: LifeLock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a lock away, as a server does; what is written through its descriptor is an error from now on."""
     fsync = os.fsync

@@ -284,6 +284,19 @@ def test_a_lock_that_its_file_system_took_away_is_noticed(tmp_path: Path, monkey
             lock.confirm()
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_takes_no_lock_away(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    lock = _lock(tmp_path)
+    monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _path: False)
+    with lock.held(5.0):
+        monkeypatch.setattr(os, "fsync", refuse)
+        lock.confirm()
+        assert lock.is_held
+
+
 def test_a_note_that_a_plain_farmer_cut_off_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskfarmer_mpi.workdir.locks.is_local", lambda _: False)
     monkeypatch.setattr("taskfarmer_mpi.workdir.locks._local_holder", lambda _: None)  # it is on another node
@@ -419,6 +432,26 @@ def test_a_lock_file_whose_lock_was_lost_does_not_stay_open(tmp_path: Path, monk
         with pytest.raises(FencedError):
             lock.confirm()
     assert _opened(lock.paths[0]) == 0
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_lock_file_that_stays_open_is_opened_by_name_where_its_lock_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = _kept_open(tmp_path)
+    flock, refused = fcntl.flock, list[int]()
+
+    def refuse(fd: int, how: int) -> None:
+        if not refused:
+            refused.append(fd)
+            raise PermissionError(errno.EACCES, "Permission denied")
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock.held(1.0):
+        assert refused
+        assert _opened(lock.paths[0]) == 1
+    monkeypatch.undo()
 
 
 def test_a_lock_file_of_one_node_is_opened_at_each_hold(tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ def count_nodes(environ: Mapping[str, str]) -> int:
 
 
 def _find_slurm(environ: Mapping[str, str]) -> BatchJob | None:
-    number = environ.get("SLURM_JOB_ID", "")
-    if not number.isdecimal():
+    if "SLURM_JOB_ID" not in environ:
         return None
-    from taskfarmer_mpi.job.schedulers.slurm import ask_end
+    from taskfarmer_mpi.job.schedulers.slurm import ask_end, job_of
 
-    return BatchJob("Slurm", number, ask_end)
+    number = job_of(environ)
+    return BatchJob("Slurm", number, ask_end) if number else None
 
 
 def _find_pbs(environ: Mapping[str, str]) -> BatchJob | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 from taskfarmer_mpi.common.programs import Ask, AskError, ask
 from taskfarmer_mpi.job.schedulers.plain import plain_environment
@@ -13,6 +14,18 @@ _SETTINGS = ("SQUEUE_", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN")
 _NEVER = ("N/A", "NONE", "UNKNOWN", "UNLIMITED")
 _OWN_STEPS = frozenset(["batch", "extern", "interactive"])
 """Steps that any job may have, which need no node but the first."""
+
+
+def job_of(environ: Mapping[str, str]) -> str:
+    """Return what Slurm's commands call the job of a process, of an array one element; nothing if it is in none.
+
+    One element has the number of the whole array, by which commands would take all elements.
+    """
+    number = environ.get("SLURM_JOB_ID", "")
+    array, element = environ.get("SLURM_ARRAY_JOB_ID", ""), environ.get("SLURM_ARRAY_TASK_ID", "")
+    if number.isdecimal() and array.isdecimal() and element.isdecimal():
+        return f"{array}_{element}"
+    return number if number.isdecimal() else ""
 
 
 def give_nodes_back(job: str, step: str, nodes: set[str], run: Ask = ask) -> list[str]:
