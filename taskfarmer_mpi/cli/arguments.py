@@ -31,11 +31,18 @@ def check_directory() -> None:
         raise UserError(f"the current directory cannot be used ({error.strerror}): cd to another one") from error
 
 
+def file_name(text: str) -> Path:
+    """Return a path that a user gave: an empty one, of a variable that is not set, would be the current directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name: is a variable not set?")
+    return Path(text)
+
+
 def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add the work directory."""
     parser.add_argument(
         "workdir",
-        type=Path,
+        type=file_name,
         metavar="WORKDIR",
         help="the work directory: <tasklist>_workdir unless it was given; a tasklist stands for that",
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from taskfarmer_mpi import __version__
-from taskfarmer_mpi.cli.arguments import add_shared, lease, seconds, slots
+from taskfarmer_mpi.cli.arguments import add_shared, file_name, lease, seconds, slots
 from taskfarmer_mpi.cli.parsing import HelpFormatter, Parser
 from taskfarmer_mpi.cli.rules import add_rules
 from taskfarmer_mpi.common.defaults import GRACE, PROGRESS_MODES, SLOTS
@@ -48,10 +47,10 @@ def build_parser() -> Parser:
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is done, and how")
-    group.add_argument("tasklist", nargs="?", type=Path, help="text file with one task per line; -: standard input")
+    group.add_argument("tasklist", nargs="?", type=file_name, help="text file with one task per line; -: standard input")
     _add_command(group)
     group.add_argument(
-        "-w", "--workdir", metavar="DIR", type=Path, help="where progress and logs are kept (default: TASKLIST_workdir)"
+        "-w", "--workdir", metavar="DIR", type=file_name, help="where progress and logs are kept (default: TASKLIST_workdir)"
     )
     group.add_argument(
         "-t",
@@ -82,7 +81,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--chdir",
         metavar="DIR",
-        type=Path,
+        type=file_name,
         help="where tasks run (default: where the farm was begun); it is kept",
     )
     group.add_argument(
@@ -247,6 +246,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.complain("--stay: ranks that wait for more tasks do not leave early: leave one of both away")
     if values is not None and arguments.tasklist is not None:
         parser.complain(f":::, and a tasklist, {arguments.tasklist}: leave one of both away")
+    if values is not None and not values:
+        parser.complain("::: and nothing behind it: there is nothing to do")
     if values is not None and ":::" in values:
         parser.complain("::: twice: give one list; the tasklist handler TemplateTaskList makes combinations")
     if arguments.command is not None and arguments.handler is not None:

@@ -59,8 +59,6 @@ RESOURCES = ("pin", "gpus", "gpus-per-task", "memory-per-task", "memory-reserve"
 NAMES = (*_READERS, *RESOURCES)
 """The rules; an option of each name sets it."""
 _NEEDED = {
-    "task-signal": "task-timeout",
-    "task-grace": "task-timeout",
     "stop-grace": "stop-signal",
     "retry-on": "retries",
     "retry-delay": "retries",

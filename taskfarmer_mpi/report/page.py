@@ -65,7 +65,7 @@ def load_template() -> jinja2.Template:
     try:
         import jinja2
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is missing: pip install taskfarmer-mpi[report]") from error
+        raise UserError(f"{error.name} is missing: pip install 'taskfarmer-mpi[report]'") from error
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

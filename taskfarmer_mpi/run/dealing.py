@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.machine.cpus import find_cpus, share_out
 from taskfarmer_mpi.policies.resources import Resources
-from taskfarmer_mpi.rendezvous.launcher import local_rank, local_size
+from taskfarmer_mpi.rendezvous.launcher import is_launched, local_rank, local_size
 from taskfarmer_mpi.rendezvous.startup import Orders
 from taskfarmer_mpi.resources.holdings import Holdings, find_holdings
 from taskfarmer_mpi.resources.portions import Portion, deal, neighbours
@@ -16,10 +17,14 @@ from taskfarmer_mpi.tasklists.lines import Handler
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, node_name
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.upkeep.plan import Plan
+
 
 def make_dealer(
     wanted: Resources | None,
-    slots: int | None,
+    plan: Plan,
     environ: Mapping[str, str],
     workdir: Workdir,
     handler: Handler | None,
@@ -30,8 +35,10 @@ def make_dealer(
 
     Parameters
     ----------
-    wanted, slots, environ
+    wanted, environ
         As for a `Dealer`.
+    plan
+        How many slots each rank has.
     workdir, handler
         Where tasks may have sizes; and the tasks of the tasklist.
     is_alone
@@ -51,10 +58,17 @@ def make_dealer(
         wanted = with_pools(wanted, words)
     if wanted is None or not (wanted.are_dealt or words):
         return None
-    dealer = Dealer(wanted, slots, environ, has_sizes=bool(words))
-    if words and handler is not None and is_alone and slots and not workdir.is_known:
+    dealer = Dealer(wanted, plan.slots, environ, has_sizes=bool(words))
+    if words and handler is not None and is_alone and not workdir.is_known and (slots := _slots_alone(plan, environ)):
         dealer.refuse_early(handler, slots)
     return dealer
+
+
+def _slots_alone(plan: Plan, environ: Mapping[str, str]) -> int:
+    """Return how many slots a farmer has that is started by hand; 0 if that depends on other ranks."""
+    if plan.slots or is_launched(environ):
+        return plan.slots or 0
+    return share_out({0: (node_name(), find_cpus(environ, is_step=False, is_launched=False))}, plan.cpu_share)[0]
 
 
 class Dealer:

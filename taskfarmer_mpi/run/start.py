@@ -197,7 +197,7 @@ class Start:
         if rules.resources is not None or (handler is not None and handler.tasks.directives) or workdir.settings.exists():
             from taskfarmer_mpi.run.dealing import make_dealer
 
-            own = (rules.resources, self._plan.slots, self._environ, workdir, handler)
+            own = (rules.resources, self._plan, self._environ, workdir, handler)
             self._dealer = make_dealer(*own, is_alone=self._comm.size == 1)
 
     def _read_tasklist(self) -> Handler:

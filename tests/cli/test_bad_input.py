@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -363,3 +364,40 @@ def test_an_error_of_the_disk_stops_the_farm_and_loses_nothing(
     site.farm("-n", "4", tasklist).succeed(60)
     assert settled(site.path / "tasks_workdir", tasks).failed == []
     assert witness.overlaps() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-w", "", "tasks"), ("",), ("--chdir", "", "tasks"), ("--config", "", "tasks")],
+    ids=lambda words: " ".join(words),
+)
+def test_an_empty_name_of_a_file_is_refused(words: tuple[str, ...], site: Site) -> None:
+    site.tasklist(["true"])
+    farm = site.farm(*words)
+    farm.succeed(60, code=2)
+    line, _ = farm.stderr.splitlines()  # the other one says where help is
+    assert "an empty name: is a variable not set?" in line
+    assert not list(site.path.rglob("toprocess"))
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "report", "stop", "check"])
+def test_an_empty_name_of_a_work_directory_is_refused(command: str, site: Site) -> None:
+    process = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", command, "")
+    process.succeed(60, code=2)
+    line, _ = process.stderr.splitlines()
+    assert "an empty name: is a variable not set?" in line
+
+
+def test_a_list_of_nothing_is_not_kept(site: Site) -> None:
+    for words in (["-w", "work", "-"], ["-w", "work", ":::"]):  # nothing is behind it: standard input is empty
+        farm = site.farm(*words)
+        farm.succeed(60, code=2)
+        assert "there is nothing to do" in farm.stderr.splitlines()[0]
+        assert not (site.path / "work").exists()
+
+
+def test_the_log_of_a_task_that_is_not_there_is_named_so(site: Site) -> None:
+    site.farm(site.tasklist(["true"])).succeed(60)
+    process = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "log", "tasks", "99")
+    process.succeed(60, code=2)
+    assert "there is no task 99; it has 1 tasks, from 0 on" in process.stderr

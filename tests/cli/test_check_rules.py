@@ -24,7 +24,7 @@ def check(site: Site, *words: str, code: int = 0, **variables: str) -> Process:
         ((), "#TF limit=db: there is no --limit db=N"),
         (("--limit", "other=1"), "#TF limit=db: there is no --limit db=N; there is: other"),
         (("--limit", "db=2", "--retries", "many"), "--retries: 'many'"),
-        (("--limit", "db=2", "--task-grace", "5"), "--task-grace says nothing without --task-timeout"),
+        (("--limit", "db=2", "--retry-delay", "5"), "--retry-delay says nothing without --retries"),
         (("--limit", "db=2", "--pin", "-n", "1000"), "--pin: 1,000 slots on "),
         (("--limit", "db=2", "--gpus", "auto"), "--gpus: there is no GPU for this job"),
     ],
@@ -46,6 +46,13 @@ def test_each_slot_is_shown_with_its_cores_and_gpus(site: Site) -> None:
     assert f"    slot 0: CPUs {cpus}; CUDA_VISIBLE_DEVICES=4\n" in said
     said = check(site, str(tasks), "--gpus", "auto", "-n", "2", CUDA_VISIBLE_DEVICES="4,7").stdout
     assert re.findall(r"slot (\d): (\S+)\n", said) == [("0", "CUDA_VISIBLE_DEVICES=4"), ("1", "CUDA_VISIBLE_DEVICES=7")]
+
+
+def test_gpus_that_tasks_have_by_their_sizes_are_no_slots(site: Site) -> None:
+    tasks = site.tasklist(["true", "#TF gpus=1", "true"])
+    said = check(site, str(tasks), "--gpus", "auto", "-n", "16", CUDA_VISIBLE_DEVICES="4,7").stdout
+    assert "one farmer here: 16 slots\n    for tasks that want GPUs: CUDA_VISIBLE_DEVICES=4,7\n" in said
+    assert "slot 0:" not in said
 
 
 def test_without_such_rules_nothing_is_said_of_slots(site: Site) -> None:

@@ -52,8 +52,9 @@ def test_a_value_that_cannot_be_taken_is_named(name: str, text: str) -> None:
 def test_what_is_given_wins_and_a_rule_without_its_master_is_refused() -> None:
     assert merge_rules({"retries": "2", "retry-delay": "5"}, {"retries": "0"}) == {"retries": "0", "retry-delay": "5"}
     assert merge_rules({"task-timeout": "5"}, {"task-grace": "1"})["task-grace"] == "1"
-    with pytest.raises(UserError, match="--task-grace says nothing without --task-timeout"):
-        merge_rules({"task-timeout": "5"}, {"task-timeout": "0", "task-grace": "1"})
+    with pytest.raises(UserError, match="--retry-delay says nothing without --retries"):
+        merge_rules({"retries": "5"}, {"retries": "0", "retry-delay": "1"})
+    assert merge_rules({}, {"task-grace": "1"}) == {"task-grace": "1"}, "that is for tasks that are cancelled, too"
 
 
 def test_a_limit_relative_to_the_median_waits_for_enough_runs() -> None:

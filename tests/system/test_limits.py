@@ -40,9 +40,9 @@ def test_tasks_that_last_too_long_are_ended_with_all_of_their_processes(site: Si
 def test_the_limits_are_kept_for_the_next_run_and_checked_before_anything_starts(site: Site) -> None:
     tasks = site.tasklist([f"touch {site.path}/up; sleep 30"])
     workdir = Path(f"{tasks}_workdir")
-    refused = site.farm("--task-grace", "1", tasks)
+    refused = site.farm("--retry-delay", "1", tasks)
     refused.succeed(20, code=2)
-    assert "--task-grace says nothing without --task-timeout" in refused.stderr
+    assert "--retry-delay says nothing without --retries" in refused.stderr
     assert not workdir.exists()
     farm = site.farm("--task-timeout", "3", "--progress", "none", tasks)
     wait_for((site.path / "up").exists, deadline=30, what="the task runs")

@@ -126,3 +126,11 @@ def test_a_start_from_the_archive_opens_few_files_of_the_program(pyz: Path, site
     ]
     counts = {who: sum((line.split()[0] == guardian) == (who == "guardian") for line in opened) for who in MOST_OPENED}
     assert all(0 < counts[who] <= most for who, most in MOST_OPENED.items()), "\n".join(opened)
+
+
+def test_an_older_python_is_refused_in_one_line(pyz: Path) -> None:
+    older = "import sys, zipfile; sys.version_info = (3, 10, 1); exec(zipfile.ZipFile(sys.argv[1]).read('__main__.py'))"
+    done = subprocess.run([sys.executable, "-c", older, pyz], timeout=60, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("taskfarmer-mpi: Python 3.11 or newer is needed, and ")

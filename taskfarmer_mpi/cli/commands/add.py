@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.arguments import add_workdir, file_name
 from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import tasks
 from taskfarmer_mpi.errors import UserError
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help="a task, written as in the tasklist")
     parser.add_argument(
-        "-f", "--file", type=Path, metavar="F", help="a file with one task per line, as a tasklist has them; -: stdin"
+        "-f", "--file", type=file_name, metavar="F", help="a file with one task per line, as a tasklist has them; -: stdin"
     )
 
     parser.add_argument(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from taskfarmer_mpi.cli.arguments import count, slots
+from taskfarmer_mpi.cli.arguments import count, file_name, slots
 from taskfarmer_mpi.cli.diagnosis.seats import describe_seats
 from taskfarmer_mpi.cli.rules import add_rules, read_rule_options
 from taskfarmer_mpi.cli.streams import show
@@ -39,8 +39,10 @@ LONGEST_WORD = 2000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("tasklist", nargs="?", type=Path, metavar="TASKLIST", help="the tasklist")
-    parser.add_argument("-w", "--workdir", type=Path, metavar="DIR", help="the work directory (default: TASKLIST_workdir)")
+    parser.add_argument("tasklist", nargs="?", type=file_name, metavar="TASKLIST", help="the tasklist")
+    parser.add_argument(
+        "-w", "--workdir", type=file_name, metavar="DIR", help="the work directory (default: TASKLIST_workdir)"
+    )
     parser.add_argument("-r", "--runner", metavar="NAME", help="as for taskfarmer-mpi")
     parser.add_argument("-t", "--tasklist", metavar="NAME", dest="handler", help="as for taskfarmer-mpi")
     parser.add_argument("-n", "-j", "--proc", type=slots, metavar="N", help="as for taskfarmer-mpi")
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         runner = make_runner(plan.runner)
         _check_digest(plan, handler, workdir)
         commands = [command.replace(place, plan.workdir) for command in _first_commands(handler, arguments.show, plan)]
-    seats = describe_seats(plan)
+    seats = describe_seats(plan, handler, workdir)
     for line in (*_describe_plan(plan, handler, workdir), *seats, *_describe_commands(commands, runner)):
         show(line)
     for line in _describe_barriers(handler):
@@ -107,7 +109,7 @@ def _describe_misfit(plan: Plan, handler: Handler, workdir: Workdir) -> Iterator
     from taskfarmer_mpi.run.dealing import make_dealer
 
     environ = os.environ
-    dealer = make_dealer(read_rules(plan.rules).resources, plan.slots, environ, workdir, handler, is_alone=False)
+    dealer = make_dealer(read_rules(plan.rules).resources, plan, environ, workdir, handler, is_alone=False)
     if dealer is not None:
         cpus = {0: ("here", find_cpus(environ, is_step=False, is_launched=False))}
         misfit = dealer.misfit(handler, plan.slots or share_out(cpus, plan.cpu_share)[0])

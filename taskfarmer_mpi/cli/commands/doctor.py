@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from taskfarmer_mpi.cli.arguments import file_name
 from taskfarmer_mpi.cli.diagnosis.installation import Finding, find_launch, find_mpi, find_time, find_versions
 from taskfarmer_mpi.cli.diagnosis.node_facts import (
     RankFacts,
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "workdir",
         nargs="?",
-        type=Path,
+        type=file_name,
         default=Path(),
         metavar="WORKDIR",
         help="the work directory, or where it will be (default: this one)",

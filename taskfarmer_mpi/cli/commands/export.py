@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.arguments import add_workdir, file_name
 from taskfarmer_mpi.cli.console import warn
 from taskfarmer_mpi.cli.output_files import check_output, new_output
 from taskfarmer_mpi.common.wording import make_printable
@@ -30,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_workdir(parser)
     parser.add_argument(
-        "--joblog", type=Path, metavar="FILE", help="what has ended, as `parallel --joblog` writes it; - for stdout"
+        "--joblog", type=file_name, metavar="FILE", help="what has ended, as `parallel --joblog` writes it; - for stdout"
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="one line a task, comma-separated values; - for stdout")
-    parser.add_argument("--sqlite", type=Path, metavar="FILE", help="one row a task, an SQLite database")
+    parser.add_argument(
+        "--csv", type=file_name, metavar="FILE", help="one line a task, comma-separated values; - for stdout"
+    )
+    parser.add_argument("--sqlite", type=file_name, metavar="FILE", help="one row a task, an SQLite database")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
 

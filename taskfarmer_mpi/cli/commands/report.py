@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.arguments import add_workdir, file_name
 from taskfarmer_mpi.cli.console import warn
 from taskfarmer_mpi.cli.output_files import check_output, new_output
 from taskfarmer_mpi.cli.streams import show
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_workdir(parser)
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page (default: report.html)"
+        "-o", "--output", type=file_name, default=Path("report.html"), metavar="FILE", help="the page (default: report.html)"
     )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from taskfarmer_mpi.cli.arguments import add_workdir
+from taskfarmer_mpi.cli.arguments import add_workdir, file_name
 from taskfarmer_mpi.cli.output_files import new_output
 from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.wording import make_printable
@@ -23,7 +23,9 @@ from taskfarmer_mpi.workdir.files import Workdir
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: WORKDIR/timeline.json)")
+    parser.add_argument(
+        "-o", "--output", type=file_name, metavar="FILE", help="where it goes (default: WORKDIR/timeline.json)"
+    )
     parser.add_argument(
         "--gzip",
         action="store_true",

@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from taskfarmer_mpi.cli.arguments import add_workdir, count, task_id
+from taskfarmer_mpi.cli.arguments import add_workdir, check_ids, count, task_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the log."""
     from taskfarmer_mpi.errors import UserError
+    from taskfarmer_mpi.history.task_texts import count_tasks
     from taskfarmer_mpi.logs.following import FollowedLog
     from taskfarmer_mpi.logs.reading import Logs
+    from taskfarmer_mpi.workdir.configuration import read_config
     from taskfarmer_mpi.workdir.files import Workdir
 
     workdir = Workdir.existing(arguments.workdir)
@@ -55,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         logs = Logs(workdir, [arguments.id])
         packed = logs.last_packed(arguments.id) if number is None else logs.packed(arguments.id).get(number)
         if packed is None:
+            check_ids([range(arguments.id, arguments.id + 1)], workdir.path, count_tasks(workdir, read_config(workdir)))
             raise UserError(f"{followed.path}: no such log: {_NONE}")
         if packed.packed_length is not None:
             _write(packed.read())

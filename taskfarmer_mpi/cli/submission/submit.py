@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from taskfarmer_mpi.cli.arguments import file_name
 from taskfarmer_mpi.cli.parsing import Parser, did_you_mean
 from taskfarmer_mpi.cli.submission.words import split_words, values_of
 from taskfarmer_mpi.errors import UserError
@@ -68,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put the job back into the queue when its time is up, until the list is done or no task ended in a run",
     )
     parser.add_argument("--dry-run", action="store_true", help="print script and command, and submit nothing")
-    parser.add_argument("tasklist", type=Path, metavar="TASKLIST", help="the tasklist, and then options of taskfarmer-mpi")
+    parser.add_argument(
+        "tasklist", type=file_name, metavar="TASKLIST", help="the tasklist, and then options of taskfarmer-mpi"
+    )
 
 
 def _number(text: str) -> int:
