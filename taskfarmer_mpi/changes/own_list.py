@@ -61,8 +61,10 @@ def plan_own_list(request: Request, make_plan: Callable[[Request], Plan], check_
         log.info("%s is the list; standard input is not read", path)
         return make_plan(inner)
     plan = make_plan(inner)
-    if data is None and not (data := _read_input()).strip():
-        raise UserError("-: standard input is empty: there is nothing to do, and nothing was begun")
+    if data is None:
+        data = _read_input()
+        if not data.strip():
+            raise UserError("-: standard input is empty: there is nothing to do, and nothing was begun")
     _check(plan, data, "the list after ':::'" if request.values is not None else "-")
     check_locks(workdir)
     workdir.create()
