@@ -54,7 +54,7 @@ ASKED_SQLITE = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(
 CHECKED_PIP = """import configparser, re, sys
 config = configparser.ConfigParser()
 config.read({setup!r})
-extras = re.findall(r"\\[(.*)\\]", sys.argv[2])
+extras = [extra for group in re.findall(r"\\[(.*)\\]", sys.argv[2]) for extra in group.split(",")]
 sys.exit(sys.argv[1] != "install" or not all(extra in config["options.extras_require"] for extra in extras))
 """
 
