@@ -54,7 +54,7 @@ def make_dealer(
     if directives or workdir.settings.exists():
         from taskfarmer_mpi.run.sizes import with_pools, words_of_sizes
 
-        words = words_of_sizes(directives, workdir)
+        words = words_of_sizes(handler, workdir)
         wanted = with_pools(wanted, words)
     if wanted is None or not (wanted.are_dealt or words):
         return None

@@ -18,17 +18,22 @@ from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file
 from taskfarmer_mpi.workdir.lists import ids_in
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskfarmer_mpi.tasklists.lines import Handler
+
 log = Log(__name__)
 
 Wanted = Iterable[tuple[int, str]]
 """Tasks, with what their `#TF` lines say."""
 
 
-def words_of_sizes(directives: Sequence[Directive], workdir: Workdir) -> set[str]:
-    """Return which words about sizes a tasklist and a work directory have."""
+def words_of_sizes(handler: Handler | None, workdir: Workdir) -> set[str]:
+    """Return which words about sizes the tasks of a tasklist and of a work directory have."""
     book = SettingsBook(workdir.settings)
     book.advance()
-    texts = [text for _, text in directives] + [text for _, _, text in book.parts]
+    listed = cut_directives(handler.tasks.directives, 0, len(handler.tasks)) if handler is not None else []
+    texts = {text for _, _, text in (*listed, *book.parts)}
     return {word.partition("=")[0] for text in texts for word in sizes_in(text).split()}
 
 

@@ -127,6 +127,15 @@ def test_a_rank_that_is_killed_leaves_its_tasks_to_the_others(site: Site) -> Non
     assert len(settled(workdir, commands).finished) == 30
 
 
+def test_a_directive_without_tasks_takes_no_gpus_from_the_slots(site: Site) -> None:
+    command = f"{SHOW}; for i in $(seq 600); do [ $(ls begun.* | wc -l) = 2 ] && break; sleep 0.1; done"
+    tasks = site.tasklist([f": > begun.{name}; {command}" for name in "ab"] + ["#TF gpus=1"])
+    environ = site.environ(CUDA_VISIBLE_DEVICES="0,1")
+    site.farm("-n", "2", "--gpus", "2", "--progress", "none", tasks, environ=environ).succeed(90)
+    workdir = Path(f"{tasks}_workdir")
+    assert sorted(log(workdir, task).split("GPUS=")[1].strip() for task in range(2)) == ["0", "1"]
+
+
 def test_tasks_get_as_many_gpus_as_they_want_and_none_that_others_have(site: Site) -> None:
     want = {0: 2, 1: 1, 2: 1, 3: 3, 4: 0}
     commands = [f"{SHOW}; sleep 0.2"] * 5

@@ -35,7 +35,7 @@ def describe_seats(plan: Plan, handler: Handler, workdir: Workdir) -> list[str]:
     if wanted is not None and (handler.tasks.directives or workdir.settings.exists()):
         from taskfarmer_mpi.run.sizes import with_pools, words_of_sizes
 
-        wanted = with_pools(wanted, words_of_sizes(handler.tasks.directives, workdir))
+        wanted = with_pools(wanted, words_of_sizes(handler, workdir))
     if wanted is None or not (wanted.is_pinned or wanted.devices or wanted.memory_per_task):
         return []
     from taskfarmer_mpi.machine.cpus import find_cpus, share_out
