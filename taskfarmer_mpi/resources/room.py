@@ -45,11 +45,11 @@ class Space:
 
     def fits(self, need: Need) -> bool:
         """Whether there is enough for a task."""
-        return need.slots <= self.slots and need.memory <= self.memory and self._choose(need.gpus) is not None
+        return need.slots <= self.slots and need.memory <= self.memory and self.choose(need.gpus) is not None
 
     def take(self, need: Need) -> tuple[str, ...]:
         """Take what a task needs, more than there is if need be; return the names of its GPUs."""
-        devices = self._choose(need.gpus) or ()
+        devices = self.choose(need.gpus) or ()
         self.occupy(need, devices)
         return devices
 
@@ -60,7 +60,7 @@ class Space:
         for name in devices:
             self._devices[name] -= sign * min(need.gpus, GPU)
 
-    def _choose(self, gpus: int) -> tuple[str, ...] | None:
+    def choose(self, gpus: int) -> tuple[str, ...] | None:
         """Return GPUs that are free, or the fullest one where a part of one is enough; None if there are too few."""
         if not gpus:
             return ()

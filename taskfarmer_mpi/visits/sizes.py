@@ -42,7 +42,7 @@ class Sizes:
     def begin(self, queue: Iterable[Task]) -> None:
         """Begin a visit, with some tasks that wait for their start."""
         waiting = {task.id: self._need(task.id) for task in queue}
-        self._spare = self._room.spare(waiting.values())
+        self._spare = self._room.spare(())
         self._others: dict[int, float] | None = None
         self._has_seen = False
         self.waiting = self.unfit = ""
@@ -50,13 +50,14 @@ class Sizes:
         self.ahead = 0
         """How many tasks may be taken that have to wait for a slot here."""
         self._beside = self._room.whole.copy()
-        for task in list(self._after):
-            if task in waiting:
-                self._beside.take(waiting[task])
-            elif not self._room.occupy(self._beside, task):
+        """What is free beside tasks that were taken since room is kept: that for the held task is in it."""
+        for task, need in waiting.items():
+            devices = self._spare.take(need)
+            if task in self._after:
+                self._beside.occupy(need, devices)
+        for task in self._after - waiting.keys():
+            if not self._room.occupy(self._beside, task):
                 self._after.discard(task)
-        if self._held is not None:
-            self._beside.take(self._need(self._held))
 
     @property
     def is_full(self) -> bool:
@@ -71,8 +72,7 @@ class Sizes:
             return False
         is_held = task == self._held
         self._has_seen = self._has_seen or is_held
-        is_beside = self._held is None or is_held or self._beside.fits(need)
-        if is_beside and self._spare.fits(need):
+        if self._spare.fits(need) and (self._held is None or is_held or self._leaves_room(need, self._need(self._held))):
             self._take(task, need)
             return True
         if need == self._room.usual and self._held is None and may_wait and self.ahead > 0:
@@ -82,17 +82,22 @@ class Sizes:
             self._held, self._has_seen = task, True
             self._after.clear()
             self._beside = self._room.whole.copy()
-            self._beside.take(need)
         self.waiting = self.waiting or self._say_waiting(self._held if self._held is not None else task)
         return False
 
+    def _leaves_room(self, need: Need, held: Need) -> bool:
+        """Whether the held task would have room if only this one, where it would run, and those taken since went on."""
+        beside = self._beside.copy()
+        beside.occupy(need, self._spare.choose(need.gpus) or ())
+        return beside.fits(held)
+
     def _take(self, task: int, need: Need) -> None:
-        self._spare.take(need)
+        devices = self._spare.take(need)
         if task == self._held:
             self._held = None
             self._after.clear()
         elif self._held is not None:
-            self._beside.take(need)
+            self._beside.occupy(need, devices)
             self._after.add(task)
 
     def forget_gone(self) -> bool:

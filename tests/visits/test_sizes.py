@@ -9,6 +9,7 @@ from fakes import Hand, ids_in, make_farm, run
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.policies.rules import read_rules
+from taskfarmer_mpi.resources.portions import Portion, Seat
 from taskfarmer_mpi.resources.room import Room
 from taskfarmer_mpi.visits import sizes
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
@@ -19,10 +20,10 @@ from taskfarmer_mpi.workdir.farm import Farm
 class One:
     """A farmer, of which only its visits and its room are there."""
 
-    def __init__(self, farm: Farm, name: str, slots: int = 4) -> None:
+    def __init__(self, farm: Farm, name: str, slots: int = 4, portion: Portion | None = None) -> None:
         self.hand = Hand(farm, name)
         self.tasks = TasksInHand()
-        self.room = Room(slots, None, {})
+        self.room = Room(slots, portion, {})
         self.visitor = Visitor(farm, self.hand.journal, [self.hand.life], lambda: self.room)
         self._farm = farm
 
@@ -72,6 +73,18 @@ def test_small_tasks_run_beside_as_far_as_they_do_not_delay_the_large_one(tmp_pa
     assert one.visit()[0] == [4]
     one.end(1)
     assert one.visit()[0] == [2]
+
+
+def test_parts_of_gpus_do_not_keep_a_whole_one_waiting_wherever_they_run(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF gpus=0.5", *"abcd", "#TF gpus=1", "big", "#TF gpus=0.5", *"efghijklmn"])
+    one = One(farm, "one", slots=9, portion=Portion((Seat(),) * 9, "CUDA_VISIBLE_DEVICES", pool=("0", "1")))
+    assert one.visit()[0] == [0, 1, 2, 3]
+    one.end(0)
+    assert one.visit()[0] == [5], "it runs on the GPU of the second task, and the other one is for the large task"
+    one.end(2)
+    assert one.visit()[0] == []
+    one.end(3)
+    assert one.visit()[0] == [4]
 
 
 def test_others_keep_no_room_for_the_same_task_but_take_it_if_it_fits(
