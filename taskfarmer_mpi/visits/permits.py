@@ -53,7 +53,7 @@ class Permits:
         """Begin a visit, at which so many tasks could start beside those in the queue; the own journal is in its file."""
         self._startable = startable
         self._wanted = self._given = 0
-        self._has_stopped = self._is_at_barrier = self.is_deep = False
+        self._has_stopped = self._is_at_barrier = self.is_deep = self._has_skipped = False
         if self._sizes is not None:
             self._sizes.begin(queue)
         if self._barriers is not None:
@@ -66,10 +66,12 @@ class Permits:
         """Return what says how many tasks to take, as `count` does, and is remembered."""
 
         def counted(remaining: int) -> int:
-            self._wanted = min(count(remaining), remaining)
+            wanted = min(count(remaining), remaining)
+            self._has_skipped = self._has_skipped or wanted <= 0 < remaining
+            self._wanted = max(self._wanted, wanted)
             if self._sizes is not None:
-                self._sizes.ahead = max(0, self._wanted - self._startable)
-            return self._wanted
+                self._sizes.ahead = max(0, wanted - self._startable)
+            return wanted
 
         return counted
 
@@ -79,6 +81,8 @@ class Permits:
             self._is_at_barrier = True
             return False if self.is_deep else None  # in the order of the list all that follow wait, too, but for rare cases
         name = self._settings.of(task).limit
+        if self._sizes is not None:
+            self._sizes.see(task)
         if name:
             if self._room is None:
                 self._room = self._look()
@@ -105,8 +109,8 @@ class Permits:
         if self._barriers is not None and self._is_at_barrier and not self._given:
             self.is_deep = self._barriers.is_searching
             return self.is_deep
-        has_seen_all = not self._has_stopped and self._given < self._wanted
-        return has_seen_all and self._sizes is not None and self._sizes.forget_gone() and not self._given
+        has_seen_all = not (self._has_stopped or self._has_skipped or self._given) and self._wanted > 0
+        return has_seen_all and self._sizes is not None and self._sizes.forget_gone()
 
     def end(self) -> tuple[str, str]:
         """End a visit; return why tasks could not be taken, and if that will always be so, which ones, if so."""

@@ -64,15 +64,17 @@ class Sizes:
         """Whether no more tasks may be taken, whatever their sizes."""
         return self._spare.slots <= 0 and self.ahead <= 0
 
+    def see(self, task: int) -> None:
+        """Know that a task is on the list still, whether or not it may be taken."""
+        self._has_seen = self._has_seen or task == self._held
+
     def may_take(self, task: int, *, may_wait: bool) -> bool:
         """Return whether a task may be taken now; `may_wait` says whether it may wait for a slot in this farmer's hands."""
         need = self._need(task)
         if not self._room.whole.fits(need):
             self.unfit = self.unfit or self._say_unfit(task)
             return False
-        is_held = task == self._held
-        self._has_seen = self._has_seen or is_held
-        if self._spare.fits(need) and (self._held is None or is_held or self._leaves_room(need, self._need(self._held))):
+        if self._spare.fits(need) and (self._held in (None, task) or self._leaves_room(need, self._need(self._held))):
             self._take(task, need)
             return True
         if need == self._room.usual and self._held is None and may_wait and self.ahead > 0:

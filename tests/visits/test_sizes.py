@@ -11,9 +11,12 @@ from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.resources.portions import Portion, Seat
 from taskfarmer_mpi.resources.room import Room
+from taskfarmer_mpi.tasklists.task import Task
+from taskfarmer_mpi.upkeep.added_tasks import add_tasks
 from taskfarmer_mpi.visits import sizes
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
 from taskfarmer_mpi.visits.visit import Visit, Visitor
+from taskfarmer_mpi.workdir.catalog import Origin
 from taskfarmer_mpi.workdir.farm import Farm
 
 
@@ -46,6 +49,14 @@ class One:
             self.room.end(task)
             self.hand.end(task, 0)
             self.tasks.outcomes.append(run(self._farm, task, 0))
+
+    def leave(self) -> None:
+        """Give back what was taken."""
+        for task in self.room._given.copy():
+            self.room.end(task)
+            self.tasks.back.append(Task(task, self._farm.catalog[task]))
+        with self._farm.lock.held(5):
+            self.visitor.visit(self.tasks, lambda _: 0)
 
 
 def test_a_farmer_takes_what_fits_and_keeps_room_for_what_does_not(tmp_path: Path) -> None:
@@ -148,3 +159,32 @@ def test_sizes_and_limits_hold_together(tmp_path: Path) -> None:
     assert one.visit()[0] == [3]
     one.end(0, 3)
     assert one.visit()[0] == [1]
+
+
+def test_room_is_kept_while_a_limit_keeps_the_task_from_being_taken(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a", "#TF cpus=2 limit=db", "big", "#TF", "#TF limit=db", "b", "#TF", *"cd"])
+    farm = replace(farm, rules=read_rules({"limit": "db=1"}))
+    one, other = One(farm, "one", slots=2), One(farm, "other", slots=1)
+    assert one.visit(1)[0] == [0]
+    assert one.visit()[0] == [], "room is kept for the large task"
+    assert other.visit()[0] == [2]
+    assert one.visit()[0] == []
+    one.end(0)
+    other.end(2)
+    assert one.visit()[0] == [1]
+
+
+def test_room_is_kept_for_an_added_task_while_others_come_from_the_list(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=2", "a", "b", "#TF", "c", "d"])
+    one, first, last = One(farm, "one"), One(farm, "first", slots=1), One(farm, "last", slots=1)
+    assert [one.visit()[0], first.visit()[0], last.visit()[0]] == [[0, 1], [2], [3]]
+    with farm.lock.held(5):
+        add_tasks(farm, [b"big"], Origin.USER, ((0, "cpus=3"),))
+    one.end(0)
+    assert one.visit()[0] == [], "room is kept for the large task"
+    last.leave()
+    first.leave()
+    assert one.visit()[0] == [2], "there is a slot beside it"
+    assert one.visit()[0] == []
+    one.end(1)
+    assert one.visit()[0] == [4]
