@@ -90,8 +90,9 @@ def read_switch(name: str, text: str) -> bool:
 def read_size(name: str, text: str) -> int:
     """Return an amount of memory [bytes]: a number with K, M, G or T, powers of 1024; 0 without one."""
     match = _SIZE.fullmatch(text.strip().upper().replace("IB", "B"))
-    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if match is None or 0 < size < _UNITS["M"]:
+    number = float(match[1]) if match else 0.0
+    size = int(number * _UNITS[match[2]]) if match else 0
+    if match is None or (number > 0 and size < _UNITS["M"]):
         raise OptionError(name, f"{text!r} is not an amount of memory of 1M or more, like 1500M or 4G; 0 for none")
     return size
 

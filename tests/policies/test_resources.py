@@ -46,6 +46,7 @@ def test_words_are_read(texts: dict[str, str], expected: Resources | None) -> No
         ({"gpus": "auto", "gpus-per-task": "-1"}, "--gpus-per-task: '-1' is neither a number"),
         ({"gpus-per-task": "0.5"}, "--gpus-per-task says nothing without --gpus"),
         ({"memory-per-task": "4"}, "--memory-per-task: '4' is not an amount of memory"),
+        ({"memory-per-task": "0.5"}, "--memory-per-task: '0.5' is not an amount of memory of 1M or more"),
         ({"memory-per-task": "4X"}, "--memory-per-task: '4X' is not an amount of memory"),
         ({"memory-reserve": "-4G"}, "--memory-reserve: '-4G' is not an amount of memory"),
         ({"memory-reserve": "0%"}, "--memory-reserve: '0%' is not from 1% to 90%"),

@@ -50,6 +50,7 @@ def test_a_barrier_is_counted_and_reset_by_nothing() -> None:
         (["retries=1", "retries=2"], "#TF retries=2: is there twice"),
         (["name="], "#TF name: '' is not a name"),
         (["name=a/b"], "#TF name: 'a/b' is not a name"),
+        (["mem=0.5"], "#TF mem: '0.5' is not an amount of memory of 1M or more"),
         (["limit=a,b"], "#TF limit: 'a,b' is not a name"),
     ],
 )
