@@ -92,17 +92,22 @@ class Permits:
             if self._startable <= 0:
                 self._has_stopped = True
                 return None
-        if self._sizes is not None:
-            if self._sizes.is_full:
-                self._has_stopped = True
-                return None
-            if not self._sizes.may_take(task, may_wait=not name):
-                return False
+        if self._sizes is not None and not (verdict := self._fits(self._sizes, task, may_wait=not name)):
+            return verdict
         if name and self._room is not None:
             self._room[name] -= 1
         self._startable -= 1
         self._given += 1
         return True
+
+    def _fits(self, sizes: Sizes, task: int, *, may_wait: bool) -> bool | None:
+        """Return whether there is room for a task; None to look no further."""
+        if sizes.is_full:
+            self._has_stopped = True
+            return None
+        if sizes.may_take(task, may_wait=may_wait):
+            return True
+        return None if sizes.has_seen_enough and not self.is_deep else False
 
     def should_look_again(self) -> bool:
         """Whether more tasks may be taken after all, now that the whole list was seen."""

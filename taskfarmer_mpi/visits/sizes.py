@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """After what time one more farmer may keep room for a task [s]."""
 
+MOST_REFUSED = 2000
+"""How many tasks in a row one visit refuses, before it looks no further: the lock is held meanwhile."""
+MOST_KNOWN = 20000
+"""The same, where it is known of each that it is like one that was refused: that takes a tenth of the time."""
+
 
 class Sizes:
     """What one farmer may take; every call is made with the work directory's lock held."""
@@ -45,6 +50,7 @@ class Sizes:
         self._spare = self._room.spare(())
         self._others: dict[int, float] | None = None
         self._has_seen = False
+        self._begin_look()
         self.waiting = self.unfit = ""
         """Why tasks could not be taken; and which could never be, by this farmer."""
         self.ahead = 0
@@ -59,6 +65,18 @@ class Sizes:
             if not self._room.occupy(self._beside, task):
                 self._after.discard(task)
 
+    def _begin_look(self) -> None:
+        self._refused: set[str] = set()
+        """What tasks have of which none may be taken now."""
+        self._misfits: set[str] = set()
+        """Those of them that can never be taken here: these are passed however many they are."""
+        self._passed = 0.0
+
+    @property
+    def has_seen_enough(self) -> bool:
+        """Whether so many tasks were refused that it is time to look no further."""
+        return self._passed >= MOST_REFUSED
+
     @property
     def is_full(self) -> bool:
         """Whether no more tasks may be taken, whatever their sizes."""
@@ -70,8 +88,15 @@ class Sizes:
 
     def may_take(self, task: int, *, may_wait: bool) -> bool:
         """Return whether a task may be taken now; `may_wait` says whether it may wait for a slot in this farmer's hands."""
+        text = self._settings.text_of(task)
+        if text in self._misfits:
+            return False
+        if text in self._refused and task != self._held:
+            self._passed += MOST_REFUSED / MOST_KNOWN
+            return False
         need = self._need(task)
         if not self._room.whole.fits(need):
+            self._misfits.add(text)
             self.unfit = self.unfit or self._say_unfit(task)
             return False
         if self._spare.fits(need) and (self._held in (None, task) or self._leaves_room(need, self._need(self._held))):
@@ -84,6 +109,9 @@ class Sizes:
             self._held, self._has_seen = task, True
             self._after.clear()
             self._beside = self._room.whole.copy()
+        if self._held is not None:  # until it is taken, nothing that follows changes this
+            self._refused.add(text)
+        self._passed += 1
         self.waiting = self.waiting or self._say_waiting(self._held if self._held is not None else task)
         return False
 
@@ -98,16 +126,21 @@ class Sizes:
         if task == self._held:
             self._held = None
             self._after.clear()
+            self._begin_look()
         elif self._held is not None:
             self._beside.occupy(need, devices)
             self._after.add(task)
 
     def forget_gone(self) -> bool:
-        """Keep no more room for a task that was not seen on the whole list; return whether there was one."""
+        """Keep no more room for a task that was not seen, neither on the whole list nor before enough was seen.
+
+        Where it is there still, so many others are before it now. Return whether there was one.
+        """
         if self._held is None or self._has_seen:
             return False
         self._held, self.waiting = None, ""
         self._after.clear()
+        self._begin_look()
         return True
 
     def end(self) -> None:

@@ -188,3 +188,29 @@ def test_room_is_kept_for_an_added_task_while_others_come_from_the_list(tmp_path
     assert one.visit()[0] == []
     one.end(1)
     assert one.visit()[0] == [4]
+
+
+def test_a_visit_looks_past_a_bounded_number_of_tasks_that_have_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=3", *["large"] * 12, "#TF cpus=1", "small"])
+    one, other = One(farm, "one"), One(farm, "other")
+    monkeypatch.setattr(sizes, "MOST_REFUSED", 2)
+    monkeypatch.setattr(sizes, "MOST_KNOWN", 4)
+    assert one.visit(1)[0] == [0]
+    taken, visit = one.visit()
+    assert (taken, visit.waiting, visit.unfit) == ([], "task 1 waits for cpus=3", "")
+    assert other.visit(1)[0] == [1]
+    taken, visit = one.visit()
+    assert (taken, visit.waiting) == ([], "task 2 waits for cpus=3"), "what was taken by another is not waited for"
+    one.end(0)
+    assert one.visit(1)[0] == [2]
+    monkeypatch.undo()
+    assert one.visit()[0] == [12], "below what is not too much"
+
+
+def test_tasks_that_are_too_large_for_a_farmer_hide_none_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = make_farm(tmp_path, ["#TF cpus=5", *["huge"] * 12, "#TF cpus=1", "small"])
+    monkeypatch.setattr(sizes, "MOST_REFUSED", 2)
+    monkeypatch.setattr(sizes, "MOST_KNOWN", 4)
+    assert One(farm, "one").visit()[0] == [12]
