@@ -47,8 +47,10 @@ class _Run:
 class _Notes:
     runs: dict[int, list[_Run]] = field(default_factory=dict)
     excused: set[str] = field(default_factory=set)
-    retried: set[int] = field(default_factory=set)
-    unwanted: set[int] = field(default_factory=set)
+    retried: dict[int, float] = field(default_factory=dict)
+    """When a task was asked for again, or that came to its end, for the last time [s since the epoch]."""
+    unwanted: dict[int, float] = field(default_factory=dict)
+    """The same of one that was asked not to run."""
 
 
 def faults(workdir: Path, notes: Path, tasklist: Path) -> list[str]:
@@ -91,7 +93,7 @@ def _read_notes(folder: Path) -> _Notes:
         if first == "excused":
             notes.excused.add(rest.partition(".")[0])
         elif first in ("retried", "unwanted"):
-            (notes.retried if first == "retried" else notes.unwanted).add(int(rest))
+            (notes.retried if first == "retried" else notes.unwanted)[int(rest)] = (folder / name).stat().st_mtime
         elif ".start." in name:
             run, _, label = name.partition(".start.")
             runs[run] = _Run((folder / name).stat().st_mtime, label)
@@ -137,7 +139,7 @@ def _faults_of_outcomes(notes: _Notes, recorded: dict[int, str]) -> Iterator[str
         if name == "removed":
             if task_id not in notes.unwanted:
                 yield f"task {task_id} was removed, and nobody asked for that"
-            if runs and runs[-1].label not in notes.excused:
+            if runs and runs[-1].label not in notes.excused and runs[-1].start > notes.retried.get(task_id, 0.0):
                 yield f"task {task_id} was removed, though {runs[-1].label} ran it and nothing happened to it"
         elif codes and (name == "finished") != (codes[-1] == 0) and not (name == "failed" and task_id in notes.unwanted):
             yield f"task {task_id} is in {name}, but ended with {codes[-1]}"

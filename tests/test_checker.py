@@ -124,6 +124,15 @@ BREAKAGES: dict[str, tuple[Callable[[Place], object], str]] = {
         ),
         "task 0 was removed, though second ran it",
     ),
+    "a task was removed although it ran after it was asked for again": (
+        lambda place: (
+            place.write_list("finished", range(1, TASKS - 1)),
+            place.append("removed", "0 removed work 0\n"),
+            place.note("unwanted.0", 1),
+            place.note("retried.0", 19),
+        ),
+        "task 0 was removed, though second ran it",
+    ),
     "a task was removed and is recorded": (
         lambda place: (place.append("removed", "0 cancelled work 0\n"), place.note("unwanted.0", 1)),
         "task 0 is recorded more than once: in finished and removed",
@@ -168,6 +177,14 @@ def test_a_task_that_was_asked_not_to_run_may_be_removed_or_ended(place: Place) 
     (place.notes / "0.b.start.second").unlink()
     events = [{"ph": "X", "args": {"task": i, "outcome": "finished"}} for i in range(2, TASKS - 1)]
     (place.workdir / "timeline.json").write_text(json.dumps(events))
+    assert place.faults() == []
+
+
+def test_a_task_that_ran_may_be_removed_once_it_was_asked_for_again(place: Place) -> None:
+    place.write_list("finished", range(1, TASKS - 1))
+    place.append("removed", "0 removed work 0\n")
+    place.note("unwanted.0", 1)
+    place.note("retried.0", 30)
     assert place.faults() == []
 
 

@@ -26,6 +26,8 @@ log = Log(__name__)
 
 SETTLE = 3.0
 """How long a directory is listed at each look after it changed [s]: many file systems note the second of a change only."""
+EXIT_LEFT = 75
+"""With what a rank ends that gave up, and cannot learn what the others end with."""
 _FARMERS = "farmers"
 _KEPT = frozenset(["left"])
 """Kinds of which each message counts; of others, a sender's new one takes the place of the old one."""
@@ -93,7 +95,7 @@ class Board:
         self._send()
 
     def receive(self) -> Iterator[Message]:
-        """Yield the messages that have arrived."""
+        """Yield the messages that have arrived; `gone` of this rank itself where there is no board any more."""
         self._send()
         try:
             names = self._all.look()
@@ -102,6 +104,8 @@ class Board:
                 names += self._own.look()
         except OSError as error:
             self._note_trouble("cannot be read", error)
+            if isinstance(error, FileNotFoundError):
+                yield self.rank, "gone", EXIT_LEFT
             return
         letters = [letter for letter in map(parse_name, names) if letter is not None and letter.sender != self.rank]
         for letter in sorted(letters, key=lambda letter: (letter.sender, letter.number)):

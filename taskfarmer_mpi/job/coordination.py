@@ -60,8 +60,7 @@ class Coordinator:
         self.hear_more: dict[str, Callable[[object], None]] = {}
         """What to do about further kinds of messages."""
         self._told_end: int | None = None
-        self._was_busy = True
-        self._reports = Reports()
+        self._was_busy, self._reports = True, Reports()
         self._told_leader: int | None = None
         self._messages, self._looks = MessagePace(len(life_paths), clock), LookPace(clock)
         self.end: int | None = None
@@ -162,8 +161,8 @@ class Coordinator:
             self._elect()
         elif kind == "wake":
             self._be_woken(content)
-        elif kind == "end" and isinstance(content, int):
-            self._told_end = content
+        elif isinstance(content, int) and (kind == "end" or (kind == "gone" and self._farmer.trouble is not None)):
+            self._told_end = content  # nobody waits for ranks that gave up
             if not self._farmer.is_idle:
                 self._farmer.stop(f"rank {sender} ended the job")
 
@@ -225,8 +224,7 @@ class Coordinator:
             self._channel.send(None, "wake", self._reports.wake)
 
     def _step_idle(self) -> None:
-        if self._told_end is not None:
-            self.end = self._told_end
+        self.end = self.end if self._told_end is None else self._told_end
         if self.end is not None:
             return
         if not self.is_leader:

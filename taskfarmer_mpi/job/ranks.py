@@ -75,7 +75,10 @@ class Ranks:
         return True
 
     def is_last(self) -> bool:
-        """Whether no other rank lives, as far as that can be known; to be asked once this one's own life lock is gone."""
+        """Whether no other rank lives, as far as that can be known; to be asked once this one's own life lock is gone.
+
+        Of ranks that gave up that cannot be known.
+        """
         try:
             os.close(os.open(self.life_paths[self.rank].parent, os.O_RDONLY | os.O_DIRECTORY))  # NFS forgets what it knew
         except OSError:

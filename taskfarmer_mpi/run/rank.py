@@ -100,7 +100,7 @@ def run_rank(options: Options, comm: Comm, receiver: SignalReceiver, environ: Ma
     if start.dispatcher is not None:
         start.dispatcher.see_end(farmer, ending.code)
         start.dispatcher.close()
-    if len(orders.farmers) > 1 and coordinator.ranks.is_last():
+    if len(orders.farmers) > 1 and not coordinator.ranks.broken and coordinator.ranks.is_last():
         remove_own_board(start.farm, orders.farmers)
     return ending
 

@@ -50,8 +50,8 @@ class Notes:
         self.write(f"excused.{label}.{reason.replace(' ', '-')}")
 
     def retried(self, task_id: int) -> None:
-        """Note that a task was asked to run again."""
-        self.write(f"retried.{task_id}")
+        """Note that a task was asked to run again, or that this came to its end: the time of the last note counts."""
+        (self.folder / f"retried.{task_id}").touch()
 
     def unwanted(self, task_id: int) -> None:
         """Note that a task was asked not to run."""

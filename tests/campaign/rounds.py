@@ -325,6 +325,8 @@ class Round:
         self.report.asked[name] += 1
         if self._wait(launch) == 0:
             self._promised.append((launch, ids))
+        if name == "retry":
+            self._note_retry()
         if name == "reclaim" and self._script is None and "back on the list" in launch.process.stdout:
             self.report.faults.append(f"{launch.label}: in nobody's hands, without a PyTaskFarmer: {launch.process.stdout}")
 
@@ -336,8 +338,7 @@ class Round:
             ids = list(range(first, first + self._chance.randint(1, 4)))
             return ids, [farm.notes.task(task_id, 0.05) for task_id in ids]
         if name == "retry":
-            for task_id in (*self._failing(), *self._unwanted):
-                farm.notes.retried(task_id)
+            self._note_retry()
         if name in ("remove", "cancel"):
             chosen = self._chance.sample(range(farm.listed), 3)
             self._unwanted.update(chosen)
@@ -345,6 +346,10 @@ class Round:
                 farm.notes.unwanted(task_id)
             return [], [*map(str, chosen), *(["--wait", self._chance.choice("05")] if name == "cancel" else [])]
         return [], ["--yes"] if name == "reclaim" else []
+
+    def _note_retry(self) -> None:
+        for task_id in (*self._failing(), *self._unwanted):
+            self._farm.notes.retried(task_id)
 
     def _failing(self) -> list[int]:
         lines = self._farm.tasklist.read_text().splitlines()

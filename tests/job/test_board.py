@@ -39,6 +39,12 @@ def test_a_message_to_all_reaches_each_other_rank_once(boards: list[Board]) -> N
     assert [list(board.receive()) for board in boards] == [[], [], []]
 
 
+def test_a_rank_tells_itself_that_the_board_is_gone(boards: list[Board]) -> None:
+    boards[0].send(None, "end", 75)
+    shutil.rmtree(boards[0].path)
+    assert list(boards[1].receive()) == [(1, "gone", 75)]
+
+
 def test_a_message_to_one_rank_reaches_that_one_alone(boards: list[Board]) -> None:
     boards[0].send(2, "hello")
     boards[2].send(0, "idle", [0, 2, 5, 0, 1.5, True])
@@ -101,7 +107,7 @@ def test_what_cannot_be_sent_now_is_sent_later_and_said_once(boards: list[Board]
     with caplog.at_level(logging.WARNING):
         boards[0].send(None, "stop", "SIGUSR1")
         for _ in range(5):
-            assert list(boards[0].receive()) == []
+            assert list(boards[0].receive()) == [(0, "gone", 75)]
     shutil.move(path.with_name("away"), path)
     assert list(boards[1].receive()) == []
     assert list(boards[0].receive()) == []

@@ -277,6 +277,25 @@ def test_a_leader_that_cannot_recover_does_not_end_the_job_of_others(
     assert job.coordinators[0].end == 0
 
 
+def test_a_rank_that_gave_up_ends_where_there_is_no_board_any_more(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    for farmer in job.farmers:
+        farmer.give_up(FarmError("Read-only file system"))
+    job.coordinators[1].step()
+    assert job.coordinators[1].end is None, "it waits for how the job ends"
+    job.post.boxes[1].append((1, "gone", 75))
+    job.turn()
+    assert job.coordinators[1].end == 75
+
+
+def test_a_rank_at_work_goes_on_without_a_board(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    job.farmers[1].is_idle = False
+    job.post.boxes[1].append((1, "gone", 75))
+    job.turn()
+    assert (job.coordinators[1].end, job.farmers[1].stop_reason) == (None, None)
+
+
 def test_a_working_leader_settles_dead_farmers_as_long_as_others_may_wait_for_what_they_have(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     for farmer in job.farmers:

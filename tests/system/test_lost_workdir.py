@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from campaign.local import LocalFarm
+from campaign.places import Mounts
 from conftest import skip_or_fail
 from helpers import wait_for
 
@@ -60,3 +61,23 @@ def test_a_farmer_whose_work_directory_is_made_read_only_says_so_and_ends(tmp_pa
     assert farm.leftovers() == []
     farm.farmer("-n", "4").process.succeed(60)
     assert farm.faults() == []
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_a_job_all_of_whose_ranks_gave_up_ends(number: int, tmp_path: Path) -> None:
+    mounts = Mounts.made_here()
+    if mounts is None:
+        skip_or_fail("only root can mount")
+        return
+    farm = LocalFarm(tmp_path, [0.2] * 200, [])
+    farm.around = mounts.words(tmp_path)
+    job = farm.ranks(2, "-n", "1")
+    try:
+        wait_for(lambda: farm.notes.ended() >= 2 + number, deadline=60, what="some tasks end")
+        with mounts.read_only(farm.workdir):
+            said = "messages of the ranks cannot be written"
+            wait_for(lambda: job.process.stderr.count(said) == 2, deadline=60, what="both ranks give up")
+        job.process.succeed(60, code=75)
+    finally:
+        farm.site.clear()
+        mounts.close()
