@@ -103,7 +103,8 @@ def test_it_is_left_to_others_for_a_while_and_not_on_a_long_list(tmp_path: Path,
 def test_a_node_that_cannot_run_a_task_leaves_it_to_the_other_one(site: Site) -> None:
     """One of two farmers lacks a file that the tasks need: each task has two attempts, and no more are needed."""
     go = site.path / "go"
-    lines = [f'while [ ! -e {go} ]; do sleep 0.02; done; sleep 0.2; [ -n "$GOOD" ]'] * 4 + ["sleep 0.3"] * 60
+    wait = f"while [ ! -e {go} ]; do sleep 0.02; done; sleep 3"  # farmers count each other every 2 s
+    lines = [f'{wait}; [ -n "$GOOD" ]'] * 4 + ["sleep 0.3"] * 150
     tasks = site.tasklist(lines)
     options = ("--mpi", "off", "-n", "4", "--retries", "1", "--progress", "none")
     bad = site.farm(*options, tasks)
