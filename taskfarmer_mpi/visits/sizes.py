@@ -102,7 +102,7 @@ class Sizes:
         if self._spare.fits(need) and (self._held in (None, task) or self._leaves_room(need, self._need(self._held))):
             self._take(task, need)
             return True
-        if need == self._room.usual and self._held is None and may_wait and self.ahead > 0:
+        if may_wait and self._held is None and self.ahead > 0 and self._lacks_slot_alone(need):
             self.ahead -= 1
             return True
         if self._held is None and self._may_reserve(task):
@@ -114,6 +114,10 @@ class Sizes:
         self._passed += 1
         self.waiting = self.waiting or self._say_waiting(self._held if self._held is not None else task)
         return False
+
+    def _lacks_slot_alone(self, need: Need) -> bool:
+        """Whether a usual task has to wait for a slot, and not for a GPU: others would wait behind it."""
+        return need == self._room.usual and self._spare.slots <= 0 and self._spare.choose(need.gpus) is not None
 
     def _leaves_room(self, need: Need, held: Need) -> bool:
         """Whether the held task would have room if only this one, where it would run, and those taken since went on."""

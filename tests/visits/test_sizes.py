@@ -9,6 +9,7 @@ from fakes import Hand, ids_in, make_farm, run
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.policies.rules import read_rules
+from taskfarmer_mpi.policies.settings import GPU
 from taskfarmer_mpi.resources.portions import Portion, Seat
 from taskfarmer_mpi.resources.room import Room
 from taskfarmer_mpi.tasklists.task import Task
@@ -138,6 +139,17 @@ def test_usual_tasks_may_wait_for_a_slot_in_hand_unless_room_is_kept(tmp_path: P
     assert len(one.tasks.queue) == 2
     assert one.visit()[0] == []
     assert ids_in(farm.workdir.toprocess) == [7, 6]
+
+
+def test_usual_tasks_that_want_a_gpu_do_not_wait_for_it_in_hand(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["a", "b", "c", "#TF gpus=0", *"defghi"])
+    portion = Portion((Seat(),) * 4, "CUDA_VISIBLE_DEVICES", pool=("0",), usual_gpus=GPU)
+    one = One(farm, "one", portion=portion)
+    assert one.visit(6)[0] == [0, 3, 4, 5], "those without a GPU run beside"
+    assert not one.tasks.queue
+    one.end(0, 3)
+    assert one.visit(4)[0] == [1, 6]
+    assert not one.tasks.queue
 
 
 def test_what_can_never_run_here_is_said_once_nothing_else_is_left(tmp_path: Path) -> None:
