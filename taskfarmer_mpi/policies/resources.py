@@ -126,7 +126,7 @@ def read_devices(name: str, text: str) -> DeviceChoice | None:
 def read_devices_per_task(name: str, text: str) -> float:
     """Return how many devices a task gets: 1, 2, ..., or a part of one; 0 to share them out evenly."""
     try:
-        value = float(text)
+        value = float(text) if text.isascii() and "_" not in text else -1.0
     except ValueError:
         value = -1.0
     if not (0 <= value < 1000) or (value > 1 and value != int(value)) or 0 < value < 0.001:

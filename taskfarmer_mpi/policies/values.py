@@ -157,6 +157,6 @@ def _code(word: str) -> int | None:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return math.nan

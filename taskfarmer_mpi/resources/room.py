@@ -143,8 +143,8 @@ class Room:
             found["TASKFARMER_CPUS"] = str(settings.cpus)
             if self._sets_threads:
                 found["OMP_NUM_THREADS"] = str(settings.cpus)
-        if settings.mem:
-            found["TASKFARMER_MEMORY"] = str(settings.mem >> 20)
+        if settings.mem is not None:
+            found["TASKFARMER_MEMORY"] = str(settings.mem >> 20) if settings.mem else ""  # and not that of the slot
         if self._has_pool:
             found[self._variable] = ",".join(devices) or NO_DEVICE
         return need.slots, found

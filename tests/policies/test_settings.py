@@ -51,6 +51,12 @@ def test_a_barrier_is_counted_and_reset_by_nothing() -> None:
         (["name="], "#TF name: '' is not a name"),
         (["name=a/b"], "#TF name: 'a/b' is not a name"),
         (["mem=0.5"], "#TF mem: '0.5' is not an amount of memory of 1M or more"),
+        (["gpus=1_0"], "#TF gpus: '1_0' is neither a number of GPUs"),
+        (["gpus=\uff12"], "#TF gpus: '\uff12' is neither a number of GPUs"),
+        (["timeout=1_0"], "#TF timeout: '1_0' is not a time in seconds"),
+        (["timeout=\uff12"], "#TF timeout: '\uff12' is not a time in seconds"),
+        (["cpus=\uff12"], "#TF cpus: '\uff12' is not a number"),
+        (["mem=\uff12G"], "#TF mem: '\uff12G' is not an amount of memory"),
         (["limit=a,b"], "#TF limit: 'a,b' is not a name"),
     ],
 )

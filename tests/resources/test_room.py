@@ -44,6 +44,12 @@ def test_a_task_sees_what_it_has() -> None:
     assert room.may_start(read_settings("gpus=2"))
 
 
+def test_a_task_that_wants_no_memory_is_told_of_none() -> None:
+    room = _room()
+    assert room.give(0, read_settings("mem=0")) == (1, {"TASKFARMER_MEMORY": ""}), "the slot may have some by default"
+    assert room.give(1, read_settings("cpus=1"))[1].get("TASKFARMER_MEMORY") is None
+
+
 def test_a_number_of_threads_that_the_user_set_stays() -> None:
     assert "OMP_NUM_THREADS" not in _room(OMP_NUM_THREADS="1").give(0, read_settings("cpus=2"))[1]
 
