@@ -14,6 +14,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -331,7 +332,7 @@ def test_no_output_has_a_terminal_obey_what_others_wrote(site: Site, hostile: Wo
 
 def test_no_drawing_on_a_terminal_obeys_what_others_wrote(site: Site, hostile: Workdir) -> None:
     farm = [*FARM, "--lock-timeout", "1", "--workdir", hostile.path]
-    for arguments in ([*CTL, "status", hostile.path], [*CTL, "watch", hostile.path], farm):
+    for arguments in ([*CTL, "status", hostile.path], [*CTL, "watch", "--plain", hostile.path], farm):
         shown = _on_terminal([*map(str, arguments)], site)
         assert shown
         assert _unsafe(shown) == "", repr(shown)
@@ -344,12 +345,14 @@ def _on_terminal(arguments: list[str], site: Site) -> str:
         os.chdir(site.path)
         os.environ["TERM"] = "xterm-256color"
         os.execv(arguments[0], arguments)
-    shown = b""
+    shown, end = b"", time.monotonic() + 60
     with suppress(OSError):
-        while select.select([fd], [], [], 60)[0] and (data := os.read(fd, 65536)):
+        while select.select([fd], [], [], max(0.0, end - time.monotonic()))[0] and (data := os.read(fd, 65536)):
             shown += data
             if "watch" in arguments and b"\x1b[J" in shown:
                 os.kill(pid, signal.SIGINT)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # if it did not end in time
     os.close(fd)
     os.waitpid(pid, 0)
     return shown.decode(errors="replace").replace("\r\n", "\n")
