@@ -72,6 +72,13 @@ class LifeLock:
         os.close(fd)
         return None
 
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is the one of that name; another one is, where the directory was replaced."""
+        try:
+            return os.path.samestat(os.fstat(self.fd), os.stat(self.path))
+        except OSError:
+            return False
+
     @staticmethod
     def is_taken(path: Path) -> bool:
         """Whether somebody holds a life lock; many can ask at the same time without seeing each other.

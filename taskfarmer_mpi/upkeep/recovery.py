@@ -203,7 +203,7 @@ def _has_tasks(path: Path) -> bool:
 
 
 def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
-    """Bring the tasks of dead farmers to where they belong."""
+    """Bring the tasks of dead farmers to where they belong; of those that left, or live by other locks, nothing is known."""
     others = OpenJournals(farm.workdir.farmers, {farmer.reader.path for farmer in dead})
     recorded = Recorded(farm)
     others.advance()
@@ -212,7 +212,7 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
         farm.catalog.advance()
         recorded.advance()
         others.advance()
-        present = [farmer for farmer in dead if is_there(farmer.reader.path)]  # the others left before they were seized
+        present = [one for one in dead if is_there(one.reader.path) and all(life.is_in_place() for life in one.locks)]
         settled = [farmer for farmer in present if _is_known(farm, farmer)]
         states = [farmer.state for farmer in settled if farmer.state is not None]
         _record(farm, states, recorded.flags)

@@ -115,6 +115,8 @@ class Round:
         self._is_torn = chance.random() < 0.3
         self._promised: list[tuple[Launch, list[int]]] = []
         self._mounts: Mounts | None = None
+        self._without_lock: list[Launch] = []
+        """Jobs with a rank whose lock does not exclude."""
         self._unwanted: set[int] = set()
         """Tasks that somebody asked to be removed or ended."""
 
@@ -185,6 +187,7 @@ class Round:
         else:
             victim = 1 if fault == NO_LOCK else self._chance.randrange(2)
             launch = self._farm.ranks(2, "-n", slots, prefix=prefix, victim=victim, fault=fault)
+            self._without_lock += [launch] if fault == NO_LOCK else []
         self._note(launch)
 
     def _note(self, launch: Launch) -> None:
@@ -394,12 +397,13 @@ class Round:
                 launch.fault = "ended by itself"
                 self._farm.notes.excuse(launch.label, launch.fault)
             return
-        if launch.fault == NO_LOCK:
+        if launch in self._without_lock:
             self.report.refused += code == 2
+            said = f"{launch.label} ({NO_LOCK}; {launch.fault}) ended with {code}"
             if any(name.endswith(f".start.{launch.label}") for name in self._farm.notes.started()):
-                self.report.faults.append(
-                    f"{launch.label} ({launch.fault}) ran tasks, and ended with {code}: {stderr[-600:]}"
-                )
+                self.report.faults.append(f"{said} and ran tasks: {stderr[-600:]}")
+            elif code != 2:
+                self.report.oddities.append(said)
         is_command = launch.kind not in ("plain", "ranks")
         if not launch.fault and code not in ((0, 2, 75) if launch.kind == "cancel" else (0, 2) if is_command else ENDED):
             self.report.faults.append(f"{launch.label}: nothing was done to it, and it ended with {code}: {stderr[-400:]}")

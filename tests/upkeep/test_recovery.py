@@ -1,5 +1,6 @@
 """What becomes of a dead farmer's tasks, wherever it died."""
 
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -52,6 +53,32 @@ def test_recovering_again_changes_nothing(tmp_path: Path) -> None:
     before = farm.workdir.toprocess.read_bytes()
     assert settle(farm) == Recovery()
     assert farm.workdir.toprocess.read_bytes() == before
+
+
+def test_a_farmer_that_is_dead_by_the_locks_of_a_copy_of_the_work_directory_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = make_farm(tmp_path, COMMANDS)
+    hand = Hand(farm, "alive")
+    hand.note("taken", ids=cut(farm, 4))
+    path, away, held = farm.workdir.path, tmp_path / "away", farm.lock.held
+    path.rename(away)
+    shutil.copytree(away, path)
+    hand.end(0, 0)
+
+    def held_in_the_original(patience: float) -> AbstractContextManager[None]:
+        if away.exists():
+            shutil.rmtree(path)
+            away.rename(path)
+        return held(patience)
+
+    monkeypatch.setattr(farm.lock, "held", held_in_the_original)
+    assert settle(farm).tasks == 0
+    assert open_journals(farm.workdir.farmers) == [hand.journal.path]
+    assert ids_in(farm.workdir.toprocess) == [9, 8, 7, 6, 5, 4]
+    hand.die()
+    assert settle(farm) == Recovery(farmers=1, tasks=3)
+    assert ids_in(farm.workdir.finished) == [0]
 
 
 def test_a_living_farmer_is_left_alone(tmp_path: Path) -> None:
