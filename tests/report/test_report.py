@@ -156,7 +156,7 @@ def test_a_missing_extra_is_one_line_with_the_mend(site: Site) -> None:
     (site.path / "jinja2.py").write_text("raise ModuleNotFoundError('No module named jinja2', name='jinja2')\n")
     process = site.start(*CTL, "report", workdir.path, environ=site.environ(PYTHONPATH=str(site.path)))
     process.succeed(60, code=2)
-    assert process.stderr == "taskfarmer-ctl: jinja2 is missing: pip install taskfarmer-mpi[report]\n"
+    assert process.stderr == "taskfarmer-ctl: jinja2 is missing: pip install 'taskfarmer-mpi[report]'\n"
 
 
 # -- a real browser -------------------------------------------------------------------------------
