@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -112,7 +113,7 @@ def _barrier_place(workdir: Workdir, stage: int) -> str:
     """Say where the barrier before a stage is."""
     with suppress(UserError, OSError):
         stored = read_config(workdir)
-        lines = Path(stored.tasklist).read_bytes().split(b"\n") if stored is not None else []
+        lines = (read_file(Path(os.path.realpath(stored.tasklist))) or b"").split(b"\n") if stored is not None else []
         numbers = [number for number, line in enumerate(lines, 1) if _BARRIER.match(line)]
         if stage <= len(numbers):
             return f"of line {numbers[stage - 1]}"

@@ -211,9 +211,9 @@ _BREAKAGES = [
     ),
     Breakage(
         "recovery takes what a farmer has that lives",
-        "lives/life_locks.py",
-        "        if _try_lock(fd):\n            return cls(path, fd)\n        os.close(fd)\n        return None\n",
-        "        return cls(path, fd)\n",
+        "upkeep/recovery.py",
+        "            locks = None if path in own or is_at_work(farm, path) else _seize(farm, path, waiting)\n",
+        "            locks = None if path in own else []\n",
         _RECOVERY.format("a_living_farmer_is_left_alone"),
         r"assert Recovery\(farmers=1",
     ),
