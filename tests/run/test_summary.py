@@ -210,6 +210,7 @@ def test_a_killed_farmer_is_told_of_when_the_farm_goes_on(site: Site, witness: W
     farm.kill()
     farm.wait(30)
     wait_for(lambda: not [pid for pid in farm.farmers() if is_alive(pid)], deadline=30, what="the farmer is dead")
+    wait_for(lambda: not site.leftovers(), deadline=30, what="its guardian has ended its tasks")
     again = site.farm("-n", "8", tasklist)
     again.succeed(60)
     assert re.search(r"going on: \d+ done, \d+ left, \d+ taken back from 1 dead farmer$", again.stderr, re.MULTILINE)
