@@ -83,7 +83,8 @@ if [ "$code" -eq 75 ] && [ "$told" != TERM ]; then # SIGTERM is from scancel: th
     after=$(recorded)
     if [ "$after" -gt "$before" ]; then
         echo "requeue.sh: $((after - before)) tasks ended in this run, and some are left: back into the queue"
-        scontrol requeue "$SLURM_JOB_ID"
+        # One element of an array has the number of the whole array.
+        scontrol requeue "${SLURM_ARRAY_TASK_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
     else
         echo "requeue.sh: no task ended in this run: not put back into the queue" >&2
     fi

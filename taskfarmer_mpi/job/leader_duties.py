@@ -161,11 +161,11 @@ class LeaderDuties:
                 self._told_of = self._farmer.unfit
                 wake()  # another rank may have more room
                 return None
-            if is_anyone_fitting(self._farm, own):
+            if self._is_staying or is_anyone_fitting(self._farm, own):
                 self._unfit_end = self._clock() + UNFIT_LOOK
                 self.forget_look()
                 return None
-        if not self._is_staying or self._farmer.unfit:
+        if not self._is_staying:
             return 0
         self._rest_end = self._clock() + REST
         return None

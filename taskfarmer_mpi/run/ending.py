@@ -119,21 +119,10 @@ def _group_failures(farm: Farm, failed: list[int]) -> list[FailureGroup]:
 
 
 def _exit_code(census: Census, farmer: Farmer, coordinator: Coordinator) -> int:
-    if census.failed and not (census.lost or census.held) and _is_barred(farmer):
-        return EXIT_FAILED
     is_unsettled = farmer.trouble is not None or coordinator.recovery.waiting or coordinator.recovery.unknown
     if farmer.stop_reason is not None or census.to_do or census.lost or (census.held and is_unsettled):
         return EXIT_LEFT
     return EXIT_FAILED if census.failed else EXIT_DONE
-
-
-def _is_barred(farmer: Farmer) -> bool:
-    """Whether all that is left is behind a `#TF barrier check` before which tasks failed: another run changes nothing."""
-    if not farmer.unfit or not farmer.takes_tasks:
-        return False
-    from taskfarmer_mpi.visits.barriers import CHECKED
-
-    return farmer.unfit.startswith(CHECKED)
 
 
 def _work(farm: Farm, farmer: Farmer, coordinator: Coordinator, wall: float) -> Work:

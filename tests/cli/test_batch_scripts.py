@@ -21,14 +21,16 @@ def _program(folder: Path, name: str, text: str) -> None:
     path.chmod(0o755)
 
 
-def _run(site: Site, script: str, *arguments: str | Path, srun: str, python: str | Path = sys.executable) -> Process:
+def _run(
+    site: Site, script: str, *arguments: str | Path, srun: str, python: str | Path = sys.executable, **variables: str
+) -> Process:
     """Run a batch script where Slurm's commands only note what they were asked for."""
     folder = site.path / "bin"
     folder.mkdir()
     for name in ("sbatch", "scontrol", "srun"):
         _program(folder, name, f'echo "{name} $*" >> "{site.path}/asked"\n{srun if name == "srun" else ""}')
     path = f"{folder}:{os.environ['PATH']}"
-    environ = site.environ(PATH=path, PYTHON=str(python), SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK="2")
+    environ = site.environ(PATH=path, PYTHON=str(python), SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK="2", **variables)
     return site.start("bash", ROOT / "slurm" / f"{script}.sh", *arguments, environ=environ)
 
 
@@ -101,7 +103,14 @@ def test_a_job_whose_step_died_by_a_foreign_code_is_requeued_if_tasks_are_left(s
     tasks = site.tasklist(["true", "true", "true", "sleep 1000"])
     process = _run(site, "requeue", tasks, "--timeout", "2", srun="exit 14")
     process.succeed(60, code=75)
-    assert "scontrol requeue 7" in _asked(site)
+    assert "scontrol requeue 7\n" in _asked(site)
+
+
+def test_one_element_of_an_array_is_requeued_alone(site: Site) -> None:
+    tasks = site.tasklist(["true", "true", "true", "sleep 1000"])
+    array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    _run(site, "requeue", tasks, "--timeout", "2", srun="exit 14", **array).succeed(60, code=75)
+    assert "scontrol requeue 7_0\n" in _asked(site)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -13,7 +13,7 @@ from taskfarmer_mpi.common.programs import AskError, ask
 from taskfarmer_mpi.errors import FarmError
 from taskfarmer_mpi.farmer.pool import Pool
 from taskfarmer_mpi.job.early_leave import END_DELAY, LOOK_INTERVAL, REQUEST_INTERVAL, EarlyLeave, Step
-from taskfarmer_mpi.job.schedulers.slurm import give_nodes_back
+from taskfarmer_mpi.job.schedulers.slurm import give_nodes_back, job_of
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.runners.shell import BasicRunner
 from taskfarmer_mpi.tasklists.task import Run, Task
@@ -206,6 +206,28 @@ def test_the_nodes_that_are_left_are_named_to_slurm() -> None:
     ask = _slurm("7.batch\n7.extern\n7.0\n", ["n1", "n2", "n3"], said)
     assert give_nodes_back("7", "0", {"n2"}, ask) == ["n2"]
     assert said[-1] == ("scontrol", "update", "JobId=7", "NodeList=n1,n3")
+
+
+def test_an_element_of_an_array_names_itself_and_not_the_array() -> None:
+    said: list[tuple[str, ...]] = []
+    job = job_of({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"})
+    assert give_nodes_back(job, "0", {"n2"}, _slurm("7_2.batch\n7_2.0\n", ["n1", "n2", "n3"], said)) == ["n2"]
+    assert said[-1] == ("scontrol", "update", "JobId=7_2", "NodeList=n1,n3")
+    assert all("--jobs=7_2" in command for command in said if command[0] == "squeue")
+
+
+@pytest.mark.parametrize(
+    ("environ", "job"),
+    [
+        ({"SLURM_JOB_ID": "9"}, "9"),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}, "7_0"),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7"}, "9"),
+        ({"SLURM_JOB_ID": "x", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_job_is_named_as_slurm_s_commands_do(environ: dict[str, str], job: str) -> None:
+    assert job_of(environ) == job
 
 
 def test_the_first_node_stays_in_the_job() -> None:

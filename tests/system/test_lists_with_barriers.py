@@ -92,7 +92,7 @@ def test_nothing_behind_a_check_is_run_until_what_failed_is_mended(site: Site) -
     workdir = Path(f"{tasks}_workdir")
     for _ in range(2):
         farm = site.farm("-n", "2", "--progress", "none", tasks)
-        farm.succeed(60, code=1)
+        farm.succeed(60, code=75)
         said = "the tasks behind #TF barrier check are not run, as task 1 failed: to go on, taskfarmer-ctl retry"
         assert farm.stderr.count(said) == 1
         assert "4 tasks: 1 finished, 1 failed, 2 left" in farm.stdout
@@ -106,12 +106,25 @@ def test_nothing_behind_a_check_is_run_until_what_failed_is_mended(site: Site) -
     check_stages(workdir, range(2), range(2, 3), range(3, 4))
 
 
+def test_a_farm_that_stays_goes_on_behind_a_check_once_what_failed_is_mended(site: Site) -> None:
+    commands = ["ls mended", "touch behind"]
+    tasks = site.tasklist([commands[0], "#TF barrier check", commands[1]])
+    workdir = Path(f"{tasks}_workdir")
+    farm = site.farm("-n", "2", "--stay", "--progress", "none", tasks)
+    wait_for(lambda: "are not run, as task 0 failed" in farm.stderr, deadline=60, what="a word about it")
+    (site.path / "mended").touch()
+    ctl(site, "retry", workdir)
+    wait_for((site.path / "behind").exists, deadline=60, what="the task behind it")
+    ctl(site, "stop", "--drain", workdir)
+    farm.succeed(60, code=0)
+
+
 def test_ranks_end_together_where_a_check_fails(site: Site) -> None:
     commands = ["exit 3", *["true"] * 20]
     tasks = site.tasklist([*commands[:11], "#TF barrier check", *commands[11:]])
     workdir = Path(f"{tasks}_workdir")
     farm = site.farm("-n", "2", "--progress", "none", tasks, ranks=5)
-    farm.succeed(120, code=1)
+    farm.succeed(120, code=75)
     assert farm.stderr.count("the tasks behind #TF barrier check are not run, as task 0 failed") == 1
     assert len(accounted(workdir, commands).toprocess) == 10
 
@@ -140,7 +153,7 @@ def test_tasks_that_are_removed_or_cancelled_have_ended(site: Site, check: str) 
     wait_for(lambda: ups(site) == 1, deadline=60, what="a task")
     ctl(site, "remove", workdir, "1")
     ctl(site, "cancel", workdir, "0")
-    farm.succeed(60, code=1)  # a task that is cancelled while it runs has failed
+    farm.succeed(60, code=75 if check else 1)  # a task that is cancelled while it runs has failed
     assert (workdir / "removed").read_text().startswith("1 removed ")
     assert (site.path / "behind").exists() is not bool(check)
     assert ("#TF barrier check are not run, as task 0 failed" in farm.stderr) is bool(check)

@@ -266,3 +266,14 @@ def test_options_that_the_pages_name_are_those_of_their_commands(site: Site) -> 
             process.succeed(30)
             helps[command] = process.stdout
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", helps[command]), (command, option, places)
+
+
+def test_the_recipe_that_packs_short_tasks_loses_none(site: Site) -> None:
+    page = (ROOT / "docs" / "how-to.md").read_text().splitlines()
+    (command,) = [line.strip() for line in page if line.endswith("> packed.tasks")]
+    commands = [f"echo {number}" for number in range(15)]
+    lines = ["# a comment", *commands[:4], "", "  ", "#TF name=x", *commands[4:]]
+    (site.path / "mywork.tasks").write_text("".join(f"{line}\n" for line in lines))
+    site.start("bash", "-c", command).succeed(60)
+    packed = (site.path / "packed.tasks").read_text().splitlines()
+    assert [line.split(" && ") for line in packed] == [commands[:10], commands[10:]]

@@ -202,6 +202,37 @@ def test_what_can_never_run_is_refused_before_anything_is_touched(site: Site, wo
     assert not Path(f"{tasks}_workdir").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(("-n", "auto"), "cpus=9999"), (("--pin",), "cpus=9999"), (("--gpus", "auto"), "gpus=3"), ((), "mem=900T")],
+    ids=["auto", "pin", "gpus", "default"],
+)
+def test_what_is_too_large_for_slots_that_are_found_touches_nothing_either(
+    site: Site, options: tuple[str, ...], word: str
+) -> None:
+    tasks = site.tasklist(["true", f"#TF {word}", "true"])
+    farm = site.farm(*options, tasks, environ=site.environ(CUDA_VISIBLE_DEVICES="0,1"))
+    farm.succeed(30, code=2)
+    (line,) = farm.stderr.splitlines()
+    assert f"task 1 wants {word}" in line
+    assert not Path(f"{tasks}_workdir").exists()
+
+
+def test_a_farm_that_stays_waits_beside_a_task_that_is_too_large_for_it(site: Site) -> None:
+    tasks = site.tasklist(["echo begun"])
+    workdir = Path(f"{tasks}_workdir")
+    farm = site.farm("-n", "2", "--stay", "--progress", "none", tasks)
+    wait_for((workdir / "finished").exists, deadline=60, what="the first task")
+    (site.path / "large").write_text("#TF cpus=9\necho large\n")
+    ctl(site, "add", workdir, "-f", "large")
+    wait_for(lambda: "task 1 wants cpus=9" in farm.stderr, deadline=60, what="a word about it")
+    ctl(site, "add", workdir, "echo small")
+    wait_for(lambda: len((workdir / "finished").read_text().splitlines()) == 2, deadline=60, what="the small one")
+    assert farm.is_running()
+    ctl(site, "stop", workdir)
+    farm.succeed(60, code=75)
+
+
 def test_no_rank_begins_where_none_has_enough(site: Site) -> None:
     tasks = site.tasklist(["touch begun", "#TF cpus=3", "true"])
     farm = site.farm("-n", "2", "--progress", "none", tasks, ranks=2)
