@@ -8,12 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.lives.life_locks import LifeLock
 from taskfarmer_mpi.rendezvous.communicator import Message
+from taskfarmer_mpi.resources.room import Room
 from taskfarmer_mpi.runners.registry import Definition
 from taskfarmer_mpi.tasklists.lines import ListTaskList
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.upkeep.preparation import prepare
+from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.visits.visit import Visit, Visitor
 from taskfarmer_mpi.workdir.configuration import Stored
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir
@@ -76,6 +80,29 @@ class Hand:
         self.journal.abandon()
         self.life.release()
         self.task_lock.release()
+
+
+class Caller:
+    """A farmer, of which only its visits to the lists are there."""
+
+    def __init__(
+        self, farm: Farm, name: str, *, attempts: Attempts | None = None, make_room: Callable[[], Room] | None = None
+    ) -> None:
+        self.farm, self.hand = farm, Hand(farm, name)
+        self.tasks = TasksInHand(attempts, name) if attempts is not None else TasksInHand()
+        self.visitor = Visitor(farm, self.hand.journal, [self.hand.life], make_room)
+
+    def call(self, count: int, startable: int = 0, *, has_neighbours: bool = False) -> tuple[list[int], Visit]:
+        """Visit the lists, under the lock, for so many tasks; return the IDs of those that were taken, and the visit."""
+        with self.farm.lock.held(5):
+            visit = self.visitor.visit(self.tasks, lambda _: count, startable, has_neighbours=has_neighbours)
+        return [task.id for task in visit.taken], visit
+
+    def end(self, *tasks: int, code: int = 0) -> None:
+        """See runs end: they are in the journal, and not on the lists."""
+        for task in tasks:
+            self.hand.end(task, code)
+            self.tasks.outcomes.append(run(self.farm, task, code))
 
 
 def run(farm: Farm, task_id: int, code: int) -> Run:

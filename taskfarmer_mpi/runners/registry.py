@@ -125,7 +125,8 @@ def find(kind: Kind, name: str) -> Definition:
         read = ", ".join(str(file.path) for file in files)
         read = read or f"none (*.ini in ~/.pytaskfarmer/{kind.folder} and in {Path.cwd()})"
         troubles = "".join(f"{trouble}; " for trouble in broken)
-        raise UserError(f"{troubles}unknown {kind.label} {name!r}; known: {', '.join(known)}; files that were read: {read}")
+        names = ", ".join(known) or "none"
+        raise UserError(f"{troubles}unknown {kind.label} {name!r}; known: {names}; files that were read: {read}")
     for trouble in broken:
         log.warning("%s; the file is left out", trouble)
     outweighed = f", which outweighs {', '.join(str(file.path) for file in chosen[:-1])}" if len(chosen) > 1 else ""

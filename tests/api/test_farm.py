@@ -270,3 +270,8 @@ def test_what_a_plain_farmer_did_is_told_without_details(site: Site, farm: Farm,
     outcomes = _by_id(listed)
     assert (outcomes[0].state, outcomes[0].exit_code, outcomes[0].begin) == ("finished", None, None)
     assert (outcomes[1].state, outcomes[1].cause) == ("failed", "not known")
+
+
+def test_an_empty_name_is_not_the_current_directory() -> None:
+    with pytest.raises(UserError, match="an empty name of a work directory"):
+        Farm("")

@@ -5,37 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import Hand, make_farm, run
+from fakes import Caller, make_farm, run
 
 from taskfarmer_mpi.upkeep.added_tasks import add_tasks
 from taskfarmer_mpi.upkeep.recovery import recover
 from taskfarmer_mpi.visits import barriers
-from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.visits.visit import Visit, Visitor
+from taskfarmer_mpi.visits.visit import Visit
 from taskfarmer_mpi.workdir import stack
 from taskfarmer_mpi.workdir.catalog import Origin
-from taskfarmer_mpi.workdir.farm import Farm
 
 
-class One:
-    """A farmer, of which only its visits are there."""
-
-    def __init__(self, farm: Farm, name: str) -> None:
-        self.hand = Hand(farm, name)
-        self.tasks = TasksInHand()
-        self.visitor = Visitor(farm, self.hand.journal, [self.hand.life])
-        self._farm = farm
+class One(Caller):
+    """A farmer that has started all that it took."""
 
     def visit(self, most: int = 9) -> tuple[list[int], Visit]:
-        with self._farm.lock.held(5):
-            visit = self.visitor.visit(self.tasks, lambda _: most, most)
+        found = self.call(most, most)
         self.tasks.queue.clear()
-        return [task.id for task in visit.taken], visit
-
-    def end(self, *tasks: int, code: int = 0) -> None:
-        for task in tasks:
-            self.hand.end(task, code)
-            self.tasks.outcomes.append(run(self._farm, task, code))
+        return found
 
 
 def test_what_is_behind_a_barrier_waits_for_all_before_it_whoever_has_them(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import Clock, Hand, ids_in, make_farm
+from fakes import Caller, Clock, ids_in, make_farm
 from helpers import Site, settled
 from past import runs_of
 
@@ -14,24 +14,17 @@ from taskfarmer_mpi.history.attempts import Attempts
 from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.visits import handover
 from taskfarmer_mpi.visits.handover import PREFERENCE, Handover
-from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.visits.visit import Visitor
 from taskfarmer_mpi.workdir.farm import Farm
 
 
-class One:
-    """A farmer, of which only its visits are there."""
+class One(Caller):
+    """A farmer whose tasks can fail and are tried again."""
 
     def __init__(self, farm: Farm, name: str) -> None:
-        self._farm = farm
-        self.hand = Hand(farm, name)
-        self.tasks = TasksInHand(Attempts(farm.workdir.attempts), name)
-        self.visitor = Visitor(farm, self.hand.journal, [self.hand.life])
+        super().__init__(farm, name, attempts=Attempts(farm.workdir.attempts))
 
     def visit(self, count: int, *, alone: bool = False) -> list[int]:
-        with self._farm.lock.held(5):
-            visit = self.visitor.visit(self.tasks, lambda _: count, count, has_neighbours=not alone)
-        return [task.id for task in visit.taken]
+        return self.call(count, count, has_neighbours=not alone)[0]
 
     def fail(self, task: int) -> None:
         """Have a task that is in the queue fail, and be tried again at once."""

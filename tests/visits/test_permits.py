@@ -4,35 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fakes import Hand, ids_in, make_farm, run
+from fakes import Caller, ids_in, make_farm
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.policies.rules import read_rules
-from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.visits.visit import Visit, Visitor
+from taskfarmer_mpi.visits.visit import Visit
 from taskfarmer_mpi.workdir.farm import Farm
 
 LINES = ["free 0", "#TF limit=db", "db 1", "db 2", "db 3", "db 4", "#TF", "free 5", "free 6", "free 7"]
 
 
-class One:
-    """A farmer, of which only its visits are there."""
-
-    def __init__(self, farm: Farm, name: str) -> None:
-        self.hand = Hand(farm, name)
-        self.tasks = TasksInHand()
-        self.visitor = Visitor(farm, self.hand.journal, [self.hand.life])
-        self._farm = farm
+class One(Caller):
+    """A farmer that keeps what it took."""
 
     def visit(self, count: int, startable: int) -> tuple[list[int], Visit]:
-        with self._farm.lock.held(5):
-            visit = self.visitor.visit(self.tasks, lambda _: count, startable)
-        return [task.id for task in visit.taken], visit
-
-    def end(self, task: int) -> None:
-        """See a run end: it is in the journal, and not on the lists."""
-        self.hand.end(task, 0)
-        self.tasks.outcomes.append(run(self._farm, task, 0))
+        return self.call(count, startable)
 
 
 def _farm(tmp_path: Path, limit: str = "db=2") -> Farm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import Hand, ids_in, make_farm, run
+from fakes import Caller, ids_in, make_farm
 
 from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.policies.rules import read_rules
@@ -15,49 +15,41 @@ from taskfarmer_mpi.resources.room import Room
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.added_tasks import add_tasks
 from taskfarmer_mpi.visits import sizes
-from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
-from taskfarmer_mpi.visits.visit import Visit, Visitor
+from taskfarmer_mpi.visits.visit import Visit
 from taskfarmer_mpi.workdir.catalog import Origin
 from taskfarmer_mpi.workdir.farm import Farm
 
 
-class One:
-    """A farmer, of which only its visits and its room are there."""
+class One(Caller):
+    """A farmer that has room for some tasks, and starts what there is room for."""
 
     def __init__(self, farm: Farm, name: str, slots: int = 4, portion: Portion | None = None) -> None:
-        self.hand = Hand(farm, name)
-        self.tasks = TasksInHand()
+        super().__init__(farm, name, make_room=lambda: self.room)
         self.room = Room(slots, portion, {})
-        self.visitor = Visitor(farm, self.hand.journal, [self.hand.life], lambda: self.room)
-        self._farm = farm
 
     def visit(self, count: int = 0) -> tuple[list[int], Visit]:
         """Visit the lists, for as many tasks as slots are free unless told, and start what there is room for."""
-        with self._farm.lock.held(5):
-            free = self.room.spare([]).slots
-            visit = self.visitor.visit(self.tasks, lambda _: count or free, free)
+        free = self.room.spare([]).slots
+        found = self.call(count or free, free)
         while self.tasks.queue and self.tasks.settings is not None:
             task = self.tasks.queue[0].id
             if not self.room.may_start(self.tasks.settings.of(task)):
                 break
             self.room.give(task, self.tasks.settings.of(task))
             self.tasks.queue.popleft()
-        return [task.id for task in visit.taken], visit
+        return found
 
-    def end(self, *tasks: int) -> None:
-        """See runs end: they are in the journal, and not on the lists."""
+    def end(self, *tasks: int, code: int = 0) -> None:
         for task in tasks:
             self.room.end(task)
-            self.hand.end(task, 0)
-            self.tasks.outcomes.append(run(self._farm, task, 0))
+        super().end(*tasks, code=code)
 
     def leave(self) -> None:
         """Give back what was taken."""
         for task in self.room._given.copy():
             self.room.end(task)
-            self.tasks.back.append(Task(task, self._farm.catalog[task]))
-        with self._farm.lock.held(5):
-            self.visitor.visit(self.tasks, lambda _: 0)
+            self.tasks.back.append(Task(task, self.farm.catalog[task]))
+        self.call(0)
 
 
 def test_a_farmer_takes_what_fits_and_keeps_room_for_what_does_not(tmp_path: Path) -> None:
