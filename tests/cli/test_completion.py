@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import shutil
 import subprocess
 
 import pytest
 from helpers import ROOT, Site, wait_for
+from terminal import on_terminal
 
 FISH = ROOT / "share" / "fish" / "vendor_completions.d"
 ZSH = ROOT / "share" / "zsh" / "site-functions"
@@ -47,25 +46,15 @@ def test_zsh_completes_at_the_tabulator(program: str, line: str, word: str, site
         f"fpath=({ZSH} $fpath)\nautoload -Uz compinit\ncompinit -u -D\nPROMPT='ready> '\nunset zle_bracketed_paste\n"
         "zstyle ':completion:*' insert-tab false\n"
     )
-    master, slave = pty.openpty()
-    name = os.ttyname(slave)
     environ = site.environ(TERM="dumb", ZDOTDIR=str(site.path), COLUMNS="200")
-    shell = site.start("sh", "-c", f"exec {zsh} -i <{name} >{name} 2>&1", environ=environ)
-    os.set_blocking(master, False)
-    shown = b""
-
-    def read() -> bytes:
-        nonlocal shown
-        try:
-            while True:
-                shown += os.read(master, 65536)
-        except BlockingIOError:
-            return shown
-
-    wait_for(lambda: b"ready> " in read(), deadline=120, what="a prompt")
-    os.write(master, f"{line}\t".encode())
-    wait_for(lambda: line.split()[-1].encode() in read() and word.encode() in read(), deadline=120, what=f"{program} {word}")
-    os.write(master, b"\x15exit\n")
-    shell.wait(120)
-    os.close(slave)
-    os.close(master)
+    with on_terminal(site, [zsh, "-i"], environ) as terminal:
+        wait_for(lambda: b"ready> " in terminal.read(), deadline=120, what="a prompt")
+        terminal.press(f"{line}\t".encode())
+        wait_for(
+            lambda: line.split()[-1].encode() in terminal.read() and word.encode() in terminal.read(),
+            deadline=120,
+            what=f"{program} {word}",
+        )
+        assert word.encode() in terminal.read()
+        terminal.press(b"\x15exit\n")
+        terminal.process.wait(120)

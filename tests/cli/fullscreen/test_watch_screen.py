@@ -1,8 +1,6 @@
 """The full-screen form of `taskfarmer-ctl watch`, driven by textual's pilot on farms that are made by hand."""
 
 import asyncio
-import os
-import pty
 import re
 import sys
 import time
@@ -13,6 +11,7 @@ import pytest
 from bigfarm import Shape, write_farm
 from fakes import Hand, make_farm
 from helpers import Site, is_ci, wait_for
+from terminal import on_terminal
 
 from taskfarmer_mpi.cli.fullscreen.errands import run_errand
 from taskfarmer_mpi.cli.fullscreen.rows import SHOWN
@@ -271,30 +270,13 @@ def test_an_errand_says_what_its_command_says(answer: str | AskError, outcome: t
 
 def _watch_on_terminal(site: Site, workdir: Path, *options: str, keys: bytes = b"") -> bytes:
     """Run `watch` on a terminal of 80 columns, press keys once it shows something; return all that it writes."""
-    master, slave = pty.openpty()
-    name = os.ttyname(slave)
     environ = site.environ(TERM="xterm", COLUMNS="80", LINES="24") | {"TEXTUAL_ANIMATIONS": "none"}
-    command = ["sh", "-c", f'exec "$@" <{name} >{name} 2>&1', "sh", *CTL, "watch", *options, str(workdir)]
-    process = site.start(*command, environ=environ)
-    os.set_blocking(master, False)
-    shown = b""
-
-    def read() -> bytes:
-        nonlocal shown
-        try:
-            while True:
-                shown += os.read(master, 1 << 20)
-        except BlockingIOError:
-            return shown
-
-    wait_for(lambda: b"tasks" in read(), deadline=60, what="a picture")
-    os.write(master, keys)
-    wait_for(lambda: (read(), not process.is_running())[1], deadline=60, what="the end")
-    read()
-    os.close(slave)
-    os.close(master)
-    process.succeed(10)
-    return shown
+    with on_terminal(site, [*CTL, "watch", *options, str(workdir)], environ) as terminal:
+        wait_for(lambda: b"tasks" in terminal.read(), deadline=60, what="a picture")
+        terminal.press(keys)
+        wait_for(lambda: (terminal.read(), not terminal.process.is_running())[1], deadline=60, what="the end")
+        terminal.process.succeed(10)
+        return terminal.read()
 
 
 def test_on_a_terminal_the_screen_is_filled_and_given_back_and_plain_is_an_option(site: Site) -> None:
