@@ -52,14 +52,7 @@ class Farm:
         is_shared
             Whether the work directory may be another user's, or one where everybody can write: they can have commands run as
             you.
-
-        Raises
-        ------
-        UserError
-            If the name is empty: it would be the current directory.
         """
-        if not os.fspath(workdir):
-            raise UserError("Farm: an empty name of a work directory")
         self._tasklist = Path(os.path.abspath(workdir)) if os.path.isfile(workdir) else None
         self._workdir = Workdir.meant(workdir)
         self._is_shared = is_shared
