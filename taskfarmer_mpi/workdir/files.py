@@ -203,7 +203,7 @@ class Workdir:
 
     @classmethod
     def meant(cls, path: str | os.PathLike[str]) -> Workdir:
-        """Return the work directory that a user means: a tasklist stands for its own; raises `UserError` for an empty name."""
+        """Return the work directory that a user means: a tasklist stands for its own. An empty name is a `UserError`."""
         if not os.fspath(path):
             raise UserError("an empty name of a work directory: it would be the current one")
         return cls(f"{os.path.abspath(path)}_workdir" if os.path.isfile(path) else path)
