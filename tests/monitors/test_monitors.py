@@ -454,7 +454,7 @@ def test_a_monitor_that_cannot_be_started_is_left_out(
             "Monitor = taskfarmer_mpi.monitors.OpenMetricsMonitor\npath = {node}.prom",
             r"monitors\.ini: \[bad\] path: '\{node\}\.prom' has a place that is not known .* there are \{farmer\}",
         ),
-        ("Runner = own.Own", r"unknown monitor 'bad'; known: ; files that were read: .*monitors\.ini"),
+        ("Runner = own.Own", r"unknown monitor 'bad'; known: none; files that were read: .*monitors\.ini"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_run(site: Site, section: str, complaint: str) -> None:
