@@ -253,8 +253,10 @@ def long_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         return LongJob(site, witness, tasks, cluster.submit(site, *command, environ=environ))
 
     two = ("--nodes=2", "--cpus-per-task=2")
+    brief = ["requeue.sh", "--timeout", "4"]
     jobs = {
         "requeued": _submit_in_one_line(cluster, tmp_path_factory.mktemp("requeued"), "-N2", "-t1m", "-c2", keep_away),
+        "elements": submit("elements", 12, 1.0, "--array=0-1", "--nodes=1", "--cpus-per-task=1", more=brief),
         "stuck": submit("stuck", 4, 1000.0, *two, more=["requeue.sh", "--grace", "50"]),
         "limited": submit("limited", 2000, 0.5, *two, more=["multinode.sh"], environ=endless),
         "script told": submit("script-told", 2000, 0.5, *two, "--signal=B:USR1@10", more=["multinode.sh"], environ=endless),
@@ -898,6 +900,17 @@ def test_a_requeued_job_ends_its_list_with_the_third_run(long_jobs: dict[str, Lo
     requeued.witness.once_each(REQUEUED)
     assert settled(requeued.workdir, requeued.tasks).failed == []
     _nothing_left_running(requeued.site)
+
+
+def test_elements_of_an_array_put_themselves_back_into_the_queue(long_jobs: dict[str, LongJob]) -> None:
+    array = long_jobs["elements"]
+    ended = array.job.wait(180)
+    said = array.job.said()
+    assert [(one.state, one.code) for one in ended] == [("COMPLETED", 0)] * 2, said
+    assert said.count("back into the queue") == sum(one.restarts for one in ended) > 0, said
+    assert array.witness.overlaps() == []
+    assert settled(array.workdir, array.tasks).failed == []
+    _nothing_left_running(array.site)
 
 
 @pytest.mark.parametrize("what", CHANGES)
