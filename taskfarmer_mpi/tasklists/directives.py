@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.policies.settings import ALLOWED, change_settings
+from taskfarmer_mpi.policies.settings import ALLOWED, WORDS, change_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 Directive = tuple[int, str]
 """The index of a task, and what the tasks from there on have, in the form of `change_settings`."""
 
-_LINE = re.compile(rb"^(\xef\xbb\xbf)?#TF(?![^ \t\n])([^\n]*)", re.MULTILINE)
+_MARK = re.compile(rb"#[ \t]*TF", re.IGNORECASE)
+_LINE = re.compile(rb"(\xef\xbb\xbf)?#TF(?![^ \t\n])([^\n]*)")
+_NEAR = re.compile(
+    rb"[ \t]*#[ \t]*TF[ \t]*((%s)[ \t]*=|barrier([ \t]+check)?[ \t]*$)[^\n]*" % "|".join(WORDS).encode(),
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What looks like one of these lines, and is none: without the blank, in small letters, or not in the first column."""
 
 
 def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allowed: bool = True) -> tuple[Directive, ...]:
@@ -42,8 +48,10 @@ def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allow
     """
     found: list[Directive] = []
     held = ""
-    for match in _LINE.finditer(data):
+    for match in _lines_of(data):
         try:
+            if match.re is _NEAR:
+                raise UserError(f"{_shown(match[0])} looks like a #TF line, which begins with '#TF ' in the first column")
             if match[1]:
                 raise UserError("#TF after a byte order mark is no comment for plain farmers; take the mark off")
             if not are_allowed:
@@ -51,13 +59,25 @@ def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allow
             held = change_settings(held, match[2].decode("utf-8", "replace").split())
         except UserError as error:
             line = data.count(b"\n", 0, match.start()) + 1
-            allowed = f"; allowed: {ALLOWED}" if are_allowed and not match[1] else ""
+            allowed = f"; allowed: {ALLOWED}" if are_allowed and match.re is _LINE and not match[1] else ""
             raise UserError(f"{path}:{line}: {error}{allowed}") from error
         index = bisect_left(starts, match.start())
         if found and found[-1][0] == index:
             found.pop()
         found.append((index, held))
     return tuple(found)
+
+
+def _lines_of(data: bytes) -> Iterator[re.Match[bytes]]:
+    """Return the lines that begin with `#TF`, and those that look so."""
+    for mark in _MARK.finditer(data):
+        start = data.rfind(b"\n", 0, mark.start()) + 1
+        if match := _LINE.match(data, start) or _NEAR.match(data, start):
+            yield match
+
+
+def _shown(line: bytes) -> str:
+    return repr(line.decode("utf-8", "replace").strip()[:60])
 
 
 def refuse_unmet(path: str, directives: Sequence[Directive], rules: Rules) -> None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-_DIRECTIVE = b"#TF"
 _FOREIGN_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -82,7 +81,7 @@ class TaskLines(Lines):
         for start, end in _task_spans(data):
             self._starts.append(start)
             self._ends.append(end)
-        if path is not None and _DIRECTIVE in data:
+        if path is not None and b"#" in data:
             from taskfarmer_mpi.tasklists.directives import find_directives
 
             self.directives = find_directives(path, data, self._starts, are_allowed=are_tasks)

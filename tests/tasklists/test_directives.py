@@ -31,9 +31,11 @@ def test_directives_are_comments_for_ids_and_hold_for_the_lines_after_them(tmp_p
     assert cut_directives((), 0, 5) == []
 
 
-@pytest.mark.parametrize("comment", ["#TFx", "# TF retries=2", "#tf retries=2", "##TF x"])
+@pytest.mark.parametrize(
+    "comment", ["#TFx", "# TF retries", "#tf is not retries=2", "##TF retries=2", "# TF barrier island", "a #TF retries=2"]
+)
 def test_other_comments_stay_comments(tmp_path: Path, comment: str) -> None:
-    assert read_task_lines(_write(tmp_path, f"{comment}\na\n #TF retries=2\n")).directives == ()
+    assert read_task_lines(_write(tmp_path, f"{comment}\na\n")).directives == ()
 
 
 def test_rows_of_a_table_have_them_as_lines_do(tmp_path: Path) -> None:
@@ -47,6 +49,10 @@ def test_rows_of_a_table_have_them_as_lines_do(tmp_path: Path) -> None:
     [
         ("a\n\n#TF colour=red\nb\n", ":3: #TF colour=red: no such word; allowed: timeout=SECONDS, "),
         ("\ufeff#TF retries=2\nb\n", ":1: #TF after a byte order mark"),
+        ("a\n#TFcpus=2\nb\n", ":2: '#TFcpus=2' looks like a #TF line, which begins with '#TF ' in the first column"),
+        ("  #TF mem = 4G\nb\n", ":1: '#TF mem = 4G' looks like"),
+        ("# tf Name=x\nb\n", ":1: '# tf Name=x' looks like"),
+        ("a\n# TF barrier  check \nb\n", ":2: '# TF barrier  check' looks like"),
     ],
 )
 def test_what_means_nothing_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:

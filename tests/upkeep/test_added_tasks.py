@@ -222,6 +222,18 @@ def test_tasks_added_to_a_farm_that_ended_wait_for_the_next_start(site: Site) ->
     assert accounted(workdir, ["true", "true", "true", "echo later"]).failed == []
 
 
+@pytest.mark.parametrize("typed", [("-",), ("--file", "-"), ("-f-",)])
+def test_tasks_are_read_from_standard_input(typed: tuple[str, ...], site: Site) -> None:
+    site.farm(site.tasklist(["true"])).succeed(30)
+    workdir = site.path / "tasks_workdir"
+    lines = 'printf "# two\\necho a\\necho b\\n" | "$@"'
+    process = site.start("bash", "-c", lines, "bash", *CTL, "add", "--parsable", workdir, *typed)
+    process.succeed(30)
+    assert process.stdout == "1-2\n"
+    site.farm("-w", workdir).succeed(30)
+    assert [(workdir / "logs" / f"log_{task}").read_text() for task in (1, 2)] == ["a\n", "b\n"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

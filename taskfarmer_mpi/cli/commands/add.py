@@ -27,7 +27,9 @@ from taskfarmer_mpi.workdir.files import Workdir
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_workdir(parser)
-    parser.add_argument("commands", nargs="*", metavar="COMMAND", help="a task, written as in the tasklist")
+    parser.add_argument(
+        "commands", nargs="*", metavar="COMMAND", help="a task, written as in the tasklist; - alone: the same as --file -"
+    )
     parser.add_argument(
         "-f", "--file", type=file_name, metavar="F", help="a file with one task per line, as a tasklist has them; -: stdin"
     )
@@ -40,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Add the tasks and say which IDs they have."""
     directives: tuple[tuple[int, str], ...] = ()
+    if arguments.commands == ["-"] and arguments.file is None:
+        arguments.commands, arguments.file = [], Path("-")
     texts = [command.strip().encode("utf-8", "surrogateescape") for command in arguments.commands]
     if arguments.file is not None:
         lines = read_task_lines(Path("/dev/stdin") if str(arguments.file) == "-" else arguments.file)
