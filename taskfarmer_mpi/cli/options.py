@@ -196,7 +196,14 @@ def _add_messages(parser: argparse.ArgumentParser) -> None:
         help="what is told of the farmers' lives, as an INI file defines it; may be given several times",
     )
     group.add_argument(
-        "-v", "--verbose", metavar="VERB", nargs="?", type=_verbosity, default=0, const=1, help="say more; 2: even more"
+        "-v",
+        "--verbose",
+        metavar="VERB",
+        nargs="?",
+        type=_verbosity,
+        default=0,
+        const=1,
+        help="messages: 0 warnings, 1 changes of state (also without a number), 2 everything (default: 0)",
     )
 
 

@@ -102,5 +102,5 @@ complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l memory-per-task -x 
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l memory-reserve -x -d 'start no task while less memory than this is available, and give the youngest one back below half of it; N% is of what the job or node has; 0: no matter (default: 0)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l progress -xka "auto bar lines none" -d 'how far the whole work directory is: bar, lines (the first after 5 s, then now and then), none; auto: a bar if stderr is a terminal and rich is installed, else lines (default): so under mpiexec and srun, where bar draws one all the same'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -s m -l monitor -x -d 'what is told of the farmers'"'"' lives, as an INI file defines it; may be given several times'
-complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -s v -l verbose -x -d 'say more; 2: even more'
+complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -s v -l verbose -x -d 'messages: 0 warnings, 1 changes of state (also without a number), 2 everything (default: 0)'
 complete -c taskfarmer-mpi -n '_shtab_taskfarmer_mpi_using; and test $_shtab_taskfarmer_mpi_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'text file with one task per line; -: standard input'
