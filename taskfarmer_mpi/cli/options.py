@@ -29,9 +29,19 @@ SIGUSR2 drains: all ranks start nothing more, and end when their running tasks h
 """
 
 
+class FarmParser(Parser):
+    """The parser of a program that people come to from other tools."""
+
+    def advise(self, name: str) -> str | None:
+        """Return what does here what another tool's option does there, else what may be meant."""
+        from taskfarmer_mpi.cli.other_tools import advise
+
+        return advise(name) or super().advise(name)
+
+
 def build_parser() -> Parser:
     """Return the parser of the command line."""
-    parser = Parser(
+    parser = FarmParser(
         prog="taskfarmer-mpi",
         description="Run every line of a tasklist once, on all ranks of an MPI job and beside other farmers.",
         epilog=_EPILOG,

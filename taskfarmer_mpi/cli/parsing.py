@@ -45,6 +45,10 @@ class Parser(argparse.ArgumentParser):
         say(f"{self.prog}: {message}", hint or f"{self.prog} --help shows what there is", to="stderr")
         sys.exit(EXIT_USAGE)
 
+    def advise(self, name: str) -> str | None:
+        """Return a line on what may be meant by an option that is not known."""
+        return did_you_mean(name, self._option_string_actions)
+
     def check_rest(self, rest: Sequence[str], excess: str) -> None:
         """Complain about the first of the arguments that nobody knows.
 
@@ -58,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("-") and word != "-":
                 name = word.partition("=")[0]
-                self.complain(f"{name}: unknown option", did_you_mean(name, self._option_string_actions))
+                self.complain(f"{name}: unknown option", self.advise(name))
         if rest:
             self.complain(f"{rest[0]}: {excess}")
 

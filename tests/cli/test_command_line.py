@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from helpers import MPIEXEC, NAMELESS, Process, Site, settled
+
+from taskfarmer_mpi.cli.options import build_parser
+from taskfarmer_mpi.cli.other_tools import HERE
 
 
 def _ctl(site: Site, *arguments: str | Path, **environ: str) -> Process:
@@ -32,6 +36,35 @@ def test_an_unknown_option_names_the_nearest_one_before_the_tasklist_is_blamed(
     process.succeed(30, code=2)
     name = typed.partition("=")[0]
     assert process.stderr.splitlines() == [f"taskfarmer-mpi: {name}: unknown option", f"did you mean {meant}?"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "named", "advice"),
+    [
+        (("--jobs", "4"), "--jobs", "the number of slots is -j N"),
+        (("-P4",), "-P4", "the number of slots is -j N"),
+        (("-I{}", "echo {}"), "-I{}", "each line is put into the places of --command"),
+        (("--joblog=log",), "--joblog", "afterwards: taskfarmer-ctl export --joblog FILE WORKDIR"),
+        (("--sshlogin", "n1,n2"), "--sshlogin", "nodes come from the launcher: srun -N5"),
+        (("--time-limit", "10m"), "--time-limit", "a task's time limit is --task-timeout SECONDS"),
+    ],
+)
+def test_an_option_of_another_tool_names_what_does_that_here(
+    typed: tuple[str, ...], named: str, advice: str, site: Site
+) -> None:
+    process = site.farm(*typed, site.tasklist(["true"]))
+    process.succeed(30, code=2)
+    complaint, hint = process.stderr.splitlines()
+    assert complaint == f"taskfarmer-mpi: {named}: unknown option"
+    assert hint.startswith(f"that is an option of other tools; here: {advice}")
+    assert not (site.path / "tasks_workdir").exists()
+
+
+def test_no_option_of_this_program_passes_for_another_tools_and_what_is_advised_is_there() -> None:
+    known = set(build_parser()._option_string_actions)
+    assert known.isdisjoint(" ".join(HERE).split())
+    elsewhere = {"--array", "--joblog"}  # of commands of taskfarmer-ctl
+    assert set(re.findall(r"(?<!\w)--[a-z-]+", " ".join(HERE.values()))) - elsewhere <= known
 
 
 def test_an_unknown_option_of_a_command_names_the_nearest_one(site: Site) -> None:
