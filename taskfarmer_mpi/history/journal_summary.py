@@ -57,7 +57,7 @@ class JournalSummary:
         self.is_lost = False
         """Whether its node died with it."""
         self.has_damage = False
-        """Whether a record of what is in the farmer's hands is not as farmers write them; it does not count."""
+        """Whether a line is not as farmers write them; it does not count."""
         self.failures: dict[int, Record] = {}
         """The last ends of those tasks for which `advance` was asked and which failed."""
         self._offset = 0
@@ -95,6 +95,7 @@ class JournalSummary:
                 file.seek(self._offset)
 
     def _take(self, block: bytes, wanted: Collection[int]) -> None:
+        self.has_damage |= not block.count(b'{"ev":"') == block.count(b"}\n") == block.count(b"\n")
         ended = block.count(b'{"ev":"end"')
         finished = block.count(b',"rc":0,')
         self.begun += block.count(b'{"ev":"begin"')

@@ -128,7 +128,7 @@ class TaskStates:
             except OSError as error:
                 self.troubles.append(f"{path}: cannot read: {error.strerror}")
             if summary.has_damage:
-                self.troubles.append(f"{path}: a record is not as farmers write them; it does not count")
+                self.troubles.append(f"{path}: a line is not as farmers write them, and does not count: taskfarmer-ctl repair says which")
 
     def _read_outcomes(self) -> None:
         if not self._mark_news():

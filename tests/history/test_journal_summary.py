@@ -105,3 +105,19 @@ def test_ids_that_are_none_do_not_count(tmp_path: Path, ids: object) -> None:
     found = JournalSummary(hand.journal.path)
     found.advance()
     assert (found.held, found.has_damage) == ({0}, True)
+
+
+@pytest.mark.parametrize(
+    "line", [b"rubbish", b'{"ev":"begin","t":1.0,"id":', b"\0" * 40, b'{"ev":"end"}{"ev":"end"}', b"[]"]
+)
+def test_a_line_that_is_no_record_is_seen_and_hides_no_other(tmp_path: Path, line: bytes) -> None:
+    hand = Hand(make_farm(tmp_path, ["true"]), "1-a")
+    hand.note("taken", ids=[0])
+    found = JournalSummary(hand.journal.path)
+    found.advance()
+    assert not found.has_damage
+    with hand.journal.path.open("ab") as file:
+        file.write(line + b"\n")
+    hand.note("taken", ids=[1])
+    found.advance()
+    assert (found.held, found.has_damage) == ({0, 1}, True)

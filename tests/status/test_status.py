@@ -169,6 +169,16 @@ def test_what_cannot_be_read_is_a_warning_and_hides_nothing_else(tmp_path: Path)
     assert sum(line.startswith("warning: ") for line in draw_status(status)) == len(status.warnings) == 3
 
 
+def test_a_damaged_line_of_a_closed_journal_is_a_warning_with_the_remedy(tmp_path: Path) -> None:
+    farm = make_farm(tmp_path, ["true"])
+    hand = Hand(farm, "1-a")
+    with hand.journal.path.open("a") as journal:
+        journal.write("rubbish\n")
+    closed = hand.journal.path.rename(farm.workdir.farmers / "1-a.closed")
+    (warning,) = look(farm.workdir).warnings
+    assert warning == f"{closed}: a line is not as farmers write them, and does not count: taskfarmer-ctl repair says which"
+
+
 def test_the_text_is_narrow_and_cannot_command_the_terminal(tmp_path: Path) -> None:
     evil = "echo \x1b[2J\x1b]0;owned\x07 " + "x" * 500
     farm = make_farm(tmp_path, [evil, evil, "true"])
