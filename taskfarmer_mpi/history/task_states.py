@@ -128,7 +128,8 @@ class TaskStates:
             except OSError as error:
                 self.troubles.append(f"{path}: cannot read: {error.strerror}")
             if summary.has_damage:
-                self.troubles.append(f"{path}: a line is not as farmers write them, and does not count: taskfarmer-ctl repair says which")
+                said = "a line is not as farmers write them, and does not count: taskfarmer-ctl repair says which"
+                self.troubles.append(f"{path}: {said}")
 
     def _read_outcomes(self) -> None:
         if not self._mark_news():
