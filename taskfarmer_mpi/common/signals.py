@@ -30,6 +30,8 @@ class SignalReceiver:
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
+        self._poll = select.poll()  # select() takes no descriptor above 1023, and a parent can leave that many open
+        self._poll.register(self._read_end, select.POLLIN)
         self._old_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             self._old[number] = signal.signal(number, self._record)
@@ -48,9 +50,7 @@ class SignalReceiver:
 
     def wait(self, timeout: float) -> None:
         """Sleep until a signal comes, also that a child ended, or the time [s] is over."""
-        poll = select.poll()  # select() takes no descriptor above 1023, and a parent can leave that many open
-        poll.register(self._read_end, select.POLLIN)
-        if poll.poll(math.ceil(max(timeout, 0.0) * 1000)):
+        if self._poll.poll(math.ceil(max(timeout, 0.0) * 1000)):
             os.read(self._read_end, 4096)
 
     def _record(self, number: int, _frame: FrameType | None) -> None:

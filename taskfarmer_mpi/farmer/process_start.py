@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from taskfarmer_mpi.common.log import Log
+from taskfarmer_mpi.common.values import replace
 from taskfarmer_mpi.errors import farm_error
-from taskfarmer_mpi.farmer.script_file import script_file
+from taskfarmer_mpi.farmer.script_file import Action, script_file
 from taskfarmer_mpi.lives.life_locks import TASK_LOCK_FD, LifeLock
-from taskfarmer_mpi.runners.shell import Launch
+from taskfarmer_mpi.runners.shell import Launch, launch_bash
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
 
@@ -130,9 +131,9 @@ class ProcessStart:
         try:
             return self._spawn(task, slot, launch, log_fd)
         except OSError as error:
-            if launch.fallback is None or not is_about_command(error):
+            if not launch.fallback or not is_about_command(error):
                 raise
-            return self._spawn(task, slot, launch.fallback, log_fd)
+            return self._spawn(task, slot, replace(launch_bash(launch.fallback), environ=launch.environ), log_fd)
 
     def _spawn(self, task: Task, slot: int, launch: Launch, log_fd: int) -> int:
         environ = self._environ
@@ -143,26 +144,32 @@ class ProcessStart:
             environ = environ | self._equipment.variables(slot)
         if launch.environ:
             environ = environ | {os.fsencode(name): os.fsencode(value) for name, value in launch.environ.items()}
-        with script_file(launch.script) as script_actions:
-            return os.posix_spawn(
-                _encode(launch.program),
-                list(map(_encode, launch.argv)),
-                environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, self._null, 0),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, log_fd, 2),
-                    (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
-                    *script_actions,
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=ALL_SIGNALS,
-            )
+        actions = [
+            (os.POSIX_SPAWN_DUP2, self._null, 0),
+            (os.POSIX_SPAWN_DUP2, log_fd, 1),
+            (os.POSIX_SPAWN_DUP2, log_fd, 2),
+            (os.POSIX_SPAWN_DUP2, self._task_lock.fd, TASK_LOCK_FD),
+        ]
+        if not launch.script:
+            return _spawn(launch, environ, actions)
+        with script_file(launch.script) as action:
+            return _spawn(launch, environ, [*actions, action])
 
     def close(self) -> None:
         """Start no more."""
         os.close(self._null)
+
+
+def _spawn(launch: Launch, environ: Mapping[bytes, bytes], actions: list[Action]) -> int:
+    return os.posix_spawn(
+        _encode(launch.program),
+        list(map(_encode, launch.argv)),
+        environ,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=[],
+        setsigdef=ALL_SIGNALS,
+    )
 
 
 def is_about_command(error: OSError) -> bool:

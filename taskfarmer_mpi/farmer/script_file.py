@@ -14,21 +14,18 @@ Action = tuple[int, int, int]
 
 
 @contextmanager
-def script_file(script: bytes) -> Iterator[list[Action]]:
-    """Yield the file actions by which a new process finds the script in descriptor `SCRIPT_FD`; none if it is empty.
+def script_file(script: bytes) -> Iterator[Action]:
+    """Yield the file action by which a new process finds the script in descriptor `SCRIPT_FD`.
 
     Raises
     ------
     OSError
         If there is no memory or no descriptor for it.
     """
-    if not script:
-        yield []
-        return
     fd = os.memfd_create("taskfarmer-script", os.MFD_CLOEXEC)
     try:
         write_all(fd, script)
         os.lseek(fd, 0, os.SEEK_SET)
-        yield [(os.POSIX_SPAWN_DUP2, fd, SCRIPT_FD)]
+        yield os.POSIX_SPAWN_DUP2, fd, SCRIPT_FD
     finally:
         os.close(fd)

@@ -82,21 +82,21 @@ class Starter:
         if self._tempdirs is not None:
             more["TMPDIR"] = more["TASKFARMER_TEMPDIR"] = self._tempdirs.make(task.id)
         try:
-            return self._start_sized(task, tasks, launch, more)
+            return self._start_sized(task, tasks, _with_environ(launch, more) if more else launch)
         except FarmError:
             if self._tempdirs is not None:
                 self._tempdirs.end(task.id, is_kept=False)
             raise
 
-    def _start_sized(self, task: Task, tasks: TasksInHand, launch: Launch, more: dict[str, str]) -> Run | None:
+    def _start_sized(self, task: Task, tasks: TasksInHand, launch: Launch) -> Run | None:
         """Start a task with as many slots and so on as it takes, where tasks are of different sizes."""
         room = self._pool.room
         if room is None or tasks.settings is None:
-            return self._pool.start(task, _with_environ(launch, more))
+            return self._pool.start(task, launch)
         width, variables = room.give(task.id, tasks.settings.of(task.id))
         run, is_started = None, False
         try:
-            run = self._pool.start(task, _with_environ(launch, more | variables), width)
+            run = self._pool.start(task, _with_environ(launch, variables), width)
             is_started = run is None
         finally:
             if not is_started:
@@ -106,7 +106,4 @@ class Starter:
 
 def _with_environ(launch: Launch, more: dict[str, str]) -> Launch:
     """Return a launch whose task finds more in its environment."""
-    if not more:
-        return launch
-    fallback = launch.fallback and _with_environ(launch.fallback, more)
-    return replace(launch, environ={**launch.environ, **more}, fallback=fallback)
+    return replace(launch, environ={**launch.environ, **more})

@@ -98,7 +98,7 @@ class JobEnd:
     @property
     def moment(self) -> float:
         """When the farmer must stop, on the clock that only goes forward [s]."""
-        return math.inf if self._is_in_doubt else self._moment
+        return math.inf if self._doubt_until > -math.inf and self._is_in_doubt else self._moment
 
     @property
     def _is_in_doubt(self) -> bool:

@@ -120,8 +120,8 @@ class Launch(Value, is_frequent=True):
     """Path of the program."""
     argv: list[str]
     """What the program sees as its arguments; the first one is its name as it was typed."""
-    fallback: Launch | None = None
-    """What to start if the kernel refuses the program, as a shell does with a script that has no ``#!`` line."""
+    fallback: str = ""
+    """The line for bash if the kernel refuses the program, as a shell does with a script that has no ``#!`` line."""
     environ: Mapping[str, str] = MappingProxyType({})
     """What is added to the task's environment."""
     patience: float = 0.0
@@ -177,13 +177,12 @@ class BasicRunner:
 
     def launch(self, command: str) -> Launch:
         """Return the program itself, or bash with the line."""
-        shell = launch_bash(command)
         if not _PLAIN_WORDS.fullmatch(command):
-            return shell
+            return launch_bash(command)
         words = command.split()
         name = words[0]
         program = None if name in self._shell_words else self._programs.find(name)
-        return shell if program is None else Launch(program, words, shell)
+        return launch_bash(command) if program is None else Launch(program, words, command)
 
 
 class ExecRunner:

@@ -137,7 +137,7 @@ class Trace:
         failure_word = choose_failure_word(self._some_finished())
         for row in range(len(runs)):
             task, farmer, outcome = runs.task[row], runs.farmer[row], runs.outcome_of(row)
-            text = self._text_of(task)
+            text, called = self._text_of(task), self._name_of(task)
             yield encode_slice(
                 Slice(
                     pid=pids[farmer],
@@ -145,7 +145,7 @@ class Trace:
                     begin=runs.begin[row],
                     end=runs.end[row],
                     task=task,
-                    name=name_run(outcome, task, text, failure_word, self._name_of(task)),
+                    name=name_run(outcome, task, text, failure_word, called),
                     text=text,
                     outcome=outcome,
                     code=runs.code[row],
@@ -155,7 +155,7 @@ class Trace:
                     farmer=self._names[farmer],
                     reason=self._reasons[farmer],
                     cause=CAUSES[runs.cause[row]],
-                    called=self._name_of(task),
+                    called=called,
                 )
             )
             if outcome in (Outcome.FINISHED, Outcome.FAILED):

@@ -61,4 +61,5 @@ def name_run(outcome: Outcome, task: int, text: str, failure_word: str, name: st
         return f"{failure_word} {task}"
     if outcome in (Outcome.KILLED, Outcome.LOST):
         return f"{outcome.name} {task}"
-    return shorten(_OTHER_LABELS.get(outcome, "") + (f"{name} {task}" if name else text), NAME_LENGTH)
+    label = "" if outcome is Outcome.FINISHED else _OTHER_LABELS.get(outcome, "")
+    return shorten(label + (f"{name} {task}" if name else text), NAME_LENGTH)
