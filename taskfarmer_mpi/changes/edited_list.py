@@ -150,7 +150,7 @@ def _encode(known: Known, edit: Edit, now: Sequence[bytes]) -> bytes:
     """Encode `tasks.added` as it is after an edit."""
     here = set(edit.ids)
     old = [
-        (origin if origin in (Origin.USER, Origin.GONE) else Origin.KEPT if i in here else Origin.GONE, text)
+        (origin if origin in (Origin.USER, Origin.GONE, Origin.THEN) else Origin.KEPT if i in here else Origin.GONE, text)
         for i, (origin, text) in enumerate(known.tasks)
     ]
     new = [(Origin.KEPT, text) for task, text in zip(edit.ids, now, strict=True) if task is None]

@@ -261,6 +261,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     if arguments.stay and arguments.leave_early is not None:
         parser.complain("--stay: ranks that wait for more tasks do not leave early: leave one of both away")
+    if arguments.stay and (getattr(arguments, "rule then") or "off") != "off":
+        parser.complain("--stay: a list that stays open is never done, so --then has no time to run: leave one of both away")
     if values is not None and arguments.tasklist is not None:
         parser.complain(f":::, and a tasklist, {arguments.tasklist}: leave one of both away")
     if values is not None and not values:

@@ -81,6 +81,14 @@ RULES = (
     ),
     ("teardown", "COMMAND", "run this once per farmer after its last task, also at a stop; off (default: off)"),
     (
+        "then",
+        "COMMAND",
+        (
+            "run this once when the list is done, also if tasks failed (TASKFARMER_FAILED says how many): a last task, of"
+            " all farmers together; off (default: off)"
+        ),
+    ),
+    (
         "order",
         "ORDER",
         (

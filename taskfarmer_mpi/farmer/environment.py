@@ -100,7 +100,7 @@ _MAKE_FLAGS = ("MAKEFLAGS", "MFLAGS", "CARGO_MAKEFLAGS")
 _JOBSERVER = r"(?<![^ ])--jobserver-(?:auth|fds)=-?\d+,-?\d+(?: |$)"
 
 
-_OF_OTHER_FARMS = ("TASKFARMER_NAME", "TASKFARMER_TEMPDIR", "TASKFARMER_TIME_LEFT")
+_OF_OTHER_FARMS = ("TASKFARMER_FAILED", "TASKFARMER_NAME", "TASKFARMER_TEMPDIR", "TASKFARMER_TIME_LEFT")
 """What a farm has whose task this farm is, and this one perhaps not."""
 
 

@@ -13,6 +13,8 @@ from taskfarmer_mpi.farmer.outfit import Outfit
 from taskfarmer_mpi.runners.shell import Launch
 from taskfarmer_mpi.tasklists.task import Run, Task
 from taskfarmer_mpi.visits.tasks_in_hand import TasksInHand
+from taskfarmer_mpi.workdir.files import read_file
+from taskfarmer_mpi.workdir.lists import ids_in
 
 
 class Starter:
@@ -67,7 +69,7 @@ class Starter:
 
     def _start(self, task: Task, tasks: TasksInHand) -> Run | None:
         try:
-            launch = self._runner.launch(self._farm.handler[task.id])
+            launch = self._runner.launch(self._farm.command_of(task.id))
         except Exception as error:  # a user's handler or runner may fail with one task, and not with the next
             if is_shortage(error):
                 raise ShortageError(f"cannot make a command of a task: {error}") from error
@@ -77,6 +79,8 @@ class Starter:
             more["TASKFARMER_ATTEMPT"] = str(number)
         if tasks.settings is not None and (name := tasks.settings.of(task.id).name):
             more["TASKFARMER_NAME"] = name
+        if task.id == self._farm.catalog.then:
+            more["TASKFARMER_FAILED"] = str(len(set(ids_in(read_file(self._farm.workdir.failed) or b""))))
         if (end := self._deadline()) < math.inf:
             more["TASKFARMER_TIME_LEFT"] = str(max(0, int(end - self._clock())))
         if self._tempdirs is not None:

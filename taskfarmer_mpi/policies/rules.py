@@ -50,6 +50,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "tempdir": read_place,
     "setup": read_command,
     "teardown": read_command,
+    "then": read_command,
     "order": read_order,
     "durations": read_path,
     "limit": read_limits,
@@ -96,6 +97,8 @@ class Rules(Value):
     """What each farmer runs before its first task."""
     teardown: str = ""
     """What it runs after its last one."""
+    then: str = ""
+    """What is run once when the list is done."""
     order: str = "given"
     """In which order the tasks of the tasklist run: one of `policies.values.ORDERS`."""
     durations: str = ""
@@ -170,6 +173,7 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         tempdir=values.get("tempdir", ""),
         setup=values.get("setup", ""),
         teardown=values.get("teardown", ""),
+        then=values.get("then", ""),
         order=values.get("order", "given"),
         durations=values.get("durations", ""),
         limits=values.get("limit", {}),

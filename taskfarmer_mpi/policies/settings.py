@@ -22,6 +22,10 @@ GPU = 1000
 """Into how many parts a GPU is counted."""
 SIZES = ("cpus", "mem", "gpus")
 """The words that say how large a task is."""
+LAST_STAGE = 999_999_999
+"""Behind how many barriers the task of `--then` is: more than any list has."""
+THEN = f"timeout=0 name=--then {_STAGE}={LAST_STAGE}"
+"""What that task has, as a text of `change_settings`."""
 _STAGES = re.compile(r"(\d{1,9})(?::(\d{1,9}))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]{1,60}")
 

@@ -92,7 +92,7 @@ def _summary(
 ) -> list[str]:
     """Merge the trace, and return the summary."""
     trace = _merge_as_last(farm, patience, coordinator.ranks.life_paths.values(), is_in_haste=farmer.stop_reason is not None)
-    return summarize(
+    lines = summarize(
         census=census,
         groups=_group_failures(farm, census.failed),
         work=_work(farm, farmer, coordinator, time.monotonic() - born),
@@ -100,6 +100,11 @@ def _summary(
         stop_reason=farmer.stop_reason or farmer.drain_reason,
         trace=trace,
     )
+    if farm.catalog.then is not None:
+        from taskfarmer_mpi.run.then import say_then
+
+        lines[-2:-2] = say_then(farm, census)
+    return lines
 
 
 def leave(farmer: Farmer, farm: Farm) -> None:

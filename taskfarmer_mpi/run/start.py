@@ -123,6 +123,10 @@ class Start:
         if options.request.directory is not None:
             change_directory(self.farm.workdir, self.lock, plan.directory, options.lock_patience)
         self.farm = prepare(self.farm, plan.to_store, options.lock_patience, accepts=options.request.accepts_changes)
+        if self.farm.rules.then:
+            from taskfarmer_mpi.run.then import add_then
+
+            add_then(self.farm, options.lock_patience)
         lift_halt(self.farm, options.request.rules, options.lock_patience)
         self._plan = plan = self._agree(plan, here)
         if callable(make_place := getattr(self.farm.handler, "prepare_workdir", None)):  # now that all is checked
@@ -181,7 +185,7 @@ class Start:
             self._look_for_holdings(rules, workdir)
             workdir.create()
         self._tasklist_state = file_state(Path(plan.tasklist))
-        handler = self._read_tasklist()
+        handler = read_tasklist(plan)
         if not is_foreign(plan.handler):
             self._look_for_holdings(rules, workdir, handler)
         self._runner = make_runner(plan.runner)
@@ -200,9 +204,6 @@ class Start:
             own = (rules.resources, self._plan, self._environ, workdir, handler)
             self._dealer = make_dealer(*own, is_alone=self._comm.size == 1)
 
-    def _read_tasklist(self) -> Handler:
-        return read_tasklist(self._plan)
-
     def _take_life(self) -> None:
         mode = lock_mode(self.farm.workdir.path)
         try:
@@ -213,17 +214,16 @@ class Start:
 
     def watch(self) -> TasklistWatch:
         """Return what notices lines that are appended to the tasklist from now on."""
-        return TasklistWatch(self.farm, self._plan.digest, lambda: self._read_tasklist().tasks, state=self._tasklist_state)
+        return TasklistWatch(
+            self.farm, self._plan.digest, lambda: read_tasklist(self._plan).tasks, state=self._tasklist_state
+        )
 
     def farmer(
         self, orders: Orders, offset: float, deadline: Callable[[], float], last_moment: Callable[[], float]
     ) -> Farmer:
         """Build the farmer of this rank.
 
-        Parameters
-        ----------
-        orders, offset
-            What rank 0 said, and what to add to this node's clock to get rank 0's [s].
+        `orders` is what rank 0 said, `offset` what to add to this node's clock to get rank 0's [s].
         """
         if orders.portion is not None:
             self._plan = replace(self._plan, slots=None)  # the shares are what was dealt

@@ -19,6 +19,7 @@ from taskfarmer_mpi.history.journal_summary import JournalSummary
 from taskfarmer_mpi.history.last_runs import LastRuns, TaskState
 from taskfarmer_mpi.history.runs import FarmerHistory, FarmerState, Outcome
 from taskfarmer_mpi.policies.rules import Rules, read_rules
+from taskfarmer_mpi.policies.settings import LAST_STAGE
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
 from taskfarmer_mpi.workdir.journal_reading import JournalReader
@@ -101,8 +102,8 @@ def _closed_barrier(workdir: Workdir, last_runs: LastRuns, book: SettingsBook, t
     before = [(other, last_runs.state(other)) for other in range(len(last_runs)) if book.of(other).stage < settings.stage]
     awaited = [other for other, state in before if state not in _ENDED]
     if awaited:
-        place = _barrier_place(workdir, settings.stage)
-        yield f"it waits at the barrier {place} for {count_of(len(awaited), 'task')}: {list_ids(awaited)}"
+        where = "" if settings.stage == LAST_STAGE else f" at the barrier {_barrier_place(workdir, settings.stage)}"
+        yield f"it waits{where} for {count_of(len(awaited), 'task')}: {list_ids(awaited)}"
     failed = [o for o, state in before if state is TaskState.FAILED and book.of(o).stage < settings.checked]
     if failed:
         place = _barrier_place(workdir, settings.checked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from taskfarmer_mpi.common.defaults import SLOTS
 from taskfarmer_mpi.common.values import Value, replace
@@ -13,8 +14,9 @@ from taskfarmer_mpi.runners.pytaskfarmer import make_handler
 from taskfarmer_mpi.runners.registry import FILL, HANDLER, RUNNER, Definition, find
 from taskfarmer_mpi.upkeep.halting import refuse_halted
 from taskfarmer_mpi.upkeep.ownership import check_owner, safe_lock_paths
+from taskfarmer_mpi.workdir.catalog import Origin, parse_added
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
-from taskfarmer_mpi.workdir.files import Workdir, node_name
+from taskfarmer_mpi.workdir.files import Workdir, node_name, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,6 +115,9 @@ def make_plan(request: Request) -> Plan:
         raise UserError(
             f"{workdir.path}: --order {asked}: the order is that with which a work directory is made: leave it away"
         )
+    rules = merge_rules(stored.rules, request.rules)
+    if "then" in request.rules:
+        _refuse_other_then(request.rules["then"], workdir)
     if request.tasklist is not None:
         _check_tasklist(os.path.abspath(request.tasklist), stored, workdir)
     if request.handler is not None or request.command is not None:
@@ -124,10 +129,22 @@ def make_plan(request: Request) -> Plan:
         runner=stored.runner if request.runner is None else find(RUNNER, request.runner),
         slots=stored.slots if request.slots is None else _slots(request.slots),
         directory=stored.directory if request.directory is None else os.path.abspath(request.directory),
-        rules=merge_rules(stored.rules, request.rules),
+        rules=rules,
         lease=stored.lease if request.lease is None else request.lease,
         cpu_share=stored.cpu_share if request.slots is None else _cpu_share(request.slots),
     )
+
+
+def _refuse_other_then(asked: str, workdir: Workdir) -> None:
+    """Refuse another command for the end of the list than the one that is there."""
+    for line in (read_file(workdir.tasks_added) or b"").split(b"\n")[:-1]:
+        parsed = parse_added(line)
+        if parsed is not None and parsed[1] is Origin.THEN and parsed[2] != asked.encode("utf-8", "surrogateescape"):
+            has = parsed[2].decode("utf-8", "replace")[:60]
+            raise UserError(
+                f"{workdir.path}: --then {asked}: for the end of its list it has {has!r}, task {parsed[0]}, and can have"
+                f" no other: leave it away; taskfarmer-ctl remove {quote(str(workdir.path))} {parsed[0]} takes it off"
+            )
 
 
 def _handler(request: Request) -> Definition:
@@ -175,9 +192,7 @@ def _default_slots(rules: Mapping[str, str]) -> int | None:
 def _check_kind(path: Path) -> None:
     """Refuse what is no list, and what cannot be read again, as each later farmer does: a pipe, a terminal."""
     if path.is_dir() and Workdir(path).is_known:
-        import shlex
-
-        raise UserError(f"{path}: a work directory, not a tasklist: --workdir {shlex.quote(str(path))} goes on with it")
+        raise UserError(f"{path}: a work directory, not a tasklist: --workdir {quote(str(path))} goes on with it")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(
             f"{path}: not a regular file: farmers read a tasklist again when they resume; save it in a file: cat >tasks.txt,"
@@ -226,24 +241,28 @@ def refuse_limits(plan: Plan, handler: Handler) -> None:
         from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
         refuse_unmet(handler.path, handler.tasks.directives, read_rules(plan.rules))
-        _refuse_plain_farmers(handler, Workdir(plan.workdir))
+    _refuse_plain_farmers(handler, Workdir(plan.workdir), has_then=plan.rules.get("then", "off") != "off")
     if plan.rules.get("order") == "longest" and "durations" not in plan.rules:
         from taskfarmer_mpi.ordering.arrangement import refuse_unordered
 
         refuse_unordered(handler)
 
 
-def _refuse_plain_farmers(handler: Handler, workdir: Workdir) -> None:
-    """Refuse barriers in a list that a PyTaskFarmer works on, or did: it runs past them."""
+def _refuse_plain_farmers(handler: Handler, workdir: Workdir, *, has_then: bool) -> None:
+    """Refuse barriers, and a command for the end, in a list that a PyTaskFarmer works on, or did: it knows of neither."""
+    if not (has_then or handler.tasks.directives):
+        return
     from taskfarmer_mpi.history.plain_signs import has_plain_signs
     from taskfarmer_mpi.policies.settings import has_barriers
 
-    if not any(has_barriers(text) for _, text in handler.tasks.directives):
+    has_barrier = any(has_barriers(text) for _, text in handler.tasks.directives)
+    if not (has_then or has_barrier):
         return
     if has_plain_signs(workdir, ()) or (workdir.toprocess.exists() and read_config(workdir) is None):
+        what, remedy = ("#TF barrier", "take the line out") if has_barrier else ("--then", "leave it away, or --then off")
         raise UserError(
-            f"{handler.path}: #TF barrier: a PyTaskFarmer has worked in {workdir.path}, which would run past it:"
-            " take the line out, or begin with another --workdir"
+            f"{handler.path}: {what}: a PyTaskFarmer has worked in {workdir.path}, which would run past it:"
+            f" {remedy}, or begin with another --workdir"
         )
 
 

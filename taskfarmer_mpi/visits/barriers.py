@@ -1,4 +1,4 @@
-"""`#TF barrier`: whether the tasks behind one may be taken, by the outcomes that are on the lists.
+"""`#TF barrier` and `--then`: whether the tasks behind one may be taken, by the outcomes that are on the lists.
 
 A barrier is open while all tasks before it have ended: they are in `finished`, `failed` or `removed`; those that are to be
 tried again are not. Behind `#TF barrier check` nothing is run if one of them failed.
@@ -10,6 +10,7 @@ import time
 from itertools import chain
 
 from taskfarmer_mpi.errors import FarmError
+from taskfarmer_mpi.policies.settings import LAST_STAGE
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import read_file
 from taskfarmer_mpi.workdir.journal_reading import held_tasks
@@ -71,7 +72,9 @@ class Barriers:
             self.is_searching = True
             self._next_search = time.monotonic() + SEARCH
         if is_plain_farmer_about(self._farm):
-            self.blocked = "a PyTaskFarmer is at work here, which does not heed #TF barrier: what is behind one is not run"
+            self.blocked = (
+                "a PyTaskFarmer is at work here, which does not heed #TF barrier or --then: what waits there is not run"
+            )
 
     def _is_open(self, stage: int, checked: int) -> bool:
         """Whether the barriers before a stage are open, of which so many ask that nothing failed before."""
@@ -103,9 +106,10 @@ class Barriers:
         self._cursors[stage] = task if task >= 0 else len(self._flags)
         if task < 0:
             return False
-        self.waiting = f"the tasks behind a barrier wait for those before it, like task {task}"
+        what = "the command of --then waits" if stage == LAST_STAGE else "the tasks behind a barrier wait"
+        self.waiting = f"{what} for those before it, like task {task}"
         if self.is_searching and self._is_lost(task):
-            self.blocked = f"the tasks behind a barrier wait for task {task}, which is in nobody's hands: see --reclaim"
+            self.blocked = f"{what} for task {task}, which is in nobody's hands: see --reclaim"
         return True
 
     def _is_lost(self, task: int) -> bool:

@@ -4,6 +4,7 @@ What came later is in a file of its own, `tasks.added`, one task a line::
 
     200 line python fit.py 7      a line that was appended to the tasklist
     201 added python fit.py 8     a task that a user added to the work directory
+    202 then python merge.py      what is run once when the list is done (`--then`)
 
 Once the tasklist was edited and the user accepted that, it has all tasks, from ID 0 on: `kept` is a line that the tasklist
 had then, `gone` a task whose line was there no more.
@@ -23,7 +24,7 @@ from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.workdir.files import read_file
 
-_LINE = re.compile(rb"(\d{1,18}) (line|added|kept|gone) ([^\n]+)")
+_LINE = re.compile(rb"(\d{1,18}) (line|added|kept|gone|then) ([^\n]+)")
 
 
 class Origin(Enum):
@@ -33,6 +34,7 @@ class Origin(Enum):
     USER = "added"
     KEPT = "kept"
     GONE = "gone"
+    THEN = "then"
 
 
 Added = tuple[Origin, bytes]
@@ -81,6 +83,8 @@ class Catalog(Lines):
         self._added: list[bytes] = []
         self.appended: list[bytes] = []
         """Those of the others that were lines of the tasklist."""
+        self.then: int | None = None
+        """The task that is run once when all others have ended, if there is one: its text is a command."""
 
     def __len__(self) -> int:
         return self.listed + len(self._added)
@@ -131,3 +135,5 @@ class Catalog(Lines):
             self._added.append(parsed[2])
             if parsed[1] is Origin.LINE:
                 self.appended.append(parsed[2])
+            elif parsed[1] is Origin.THEN:
+                self.then = parsed[0]

@@ -51,3 +51,7 @@ class Farm(Value):
         catalog = Catalog(lines, len(lines) if listed is None else listed, workdir.tasks_added, accepted)
         handler.tasks = catalog
         return cls(workdir, lock, handler, catalog, rules or Rules())
+
+    def command_of(self, task: int) -> str:
+        """Return what is run for a task; errors are those of the handler, which may be a user's."""
+        return self.catalog.text(task) if task == self.catalog.then else self.handler[task]

@@ -51,7 +51,7 @@ function _shtab_taskfarmer_ctl_using
 end
 
 set -g _shtab_taskfarmer_ctl_commands status watch report trace view export show log wait check doctor submit script add retry remove cancel pause resume reclaim repair stop
-set -g _shtab_taskfarmer_ctl_opts_with_value --array --attempt --cause --cpus-per-task --crash-limit --csv --durations --exit --failures --file --gpus --gpus-per-task --halt --host --interval --joblog --limit --log-limit --logs --match --memory-per-task --memory-reserve --nodes --order --output --port --proc --retries --retry-delay --retry-on --runner --setup --show --since --sqlite --stop-grace --stop-signal --task-grace --task-signal --task-timeout --tasklist --teardown --tempdir --time --timeout --wait --workdir -N -a -c -f -j -n -o -r -t -w
+set -g _shtab_taskfarmer_ctl_opts_with_value --array --attempt --cause --cpus-per-task --crash-limit --csv --durations --exit --failures --file --gpus --gpus-per-task --halt --host --interval --joblog --limit --log-limit --logs --match --memory-per-task --memory-reserve --nodes --order --output --port --proc --retries --retry-delay --retry-on --runner --setup --show --since --sqlite --stop-grace --stop-signal --task-grace --task-signal --task-timeout --tasklist --teardown --tempdir --then --time --timeout --wait --workdir -N -a -c -f -j -n -o -r -t -w
 
 complete -c taskfarmer-ctl -e
 complete -c taskfarmer-ctl -f
@@ -129,6 +129,7 @@ complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l log-limit -
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l tempdir -x -d 'give each task a directory of its own there, in TMPDIR and TASKFARMER_TEMPDIR; it is removed when the task has ended, and kept if it failed; DIR may name a variable of the node, as $TMPDIR; off (default: off)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l setup -x -d 'run this once per farmer before its first task; if it fails, this farmer takes no tasks; off (default: off)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l teardown -x -d 'run this once per farmer after its last task, also at a stop; off (default: off)'
+complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l then -x -d 'run this once when the list is done, also if tasks failed (TASKFARMER_FAILED says how many): a last task, of all farmers together; off (default: off)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l order -x -d 'in which order the tasks of a new work directory run: given (as in the tasklist), longest (first those that take longest by --durations), shuffle (default: given)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l durations -x -d 'what tasks took in an earlier run: its work directory, or a joblog of GNU parallel (default: not known)'
 complete -c taskfarmer-ctl -n '_shtab_taskfarmer_ctl_using check' -l pin -d 'each slot has cores of its own, with their hyperthreads; --proc is auto then, unless it is given'

@@ -51,7 +51,7 @@ function _shtab_taskfarmer_mpi_using
 end
 
 set -g _shtab_taskfarmer_mpi_commands 
-set -g _shtab_taskfarmer_mpi_opts_with_value --chdir --command --crash-limit --durations --gpus --gpus-per-task --grace --halt --lease --leave-early --limit --lock-timeout --log-limit --logs --memory-per-task --memory-reserve --monitor --mpi --mpi-timeout --order --proc --progress --retries --retry-delay --retry-on --runner --setup --stop-grace --stop-signal --task-grace --task-signal --task-time --task-timeout --tasklist --teardown --tempdir --timeout --verbose --workdir -j -m -n -r -t -v -w
+set -g _shtab_taskfarmer_mpi_opts_with_value --chdir --command --crash-limit --durations --gpus --gpus-per-task --grace --halt --lease --leave-early --limit --lock-timeout --log-limit --logs --memory-per-task --memory-reserve --monitor --mpi --mpi-timeout --order --proc --progress --retries --retry-delay --retry-on --runner --setup --stop-grace --stop-signal --task-grace --task-signal --task-time --task-timeout --tasklist --teardown --tempdir --then --timeout --verbose --workdir -j -m -n -r -t -v -w
 
 complete -c taskfarmer-mpi -e
 complete -c taskfarmer-mpi -f
@@ -92,6 +92,7 @@ complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l log-limit -x -d 'ke
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l tempdir -x -d 'give each task a directory of its own there, in TMPDIR and TASKFARMER_TEMPDIR; it is removed when the task has ended, and kept if it failed; DIR may name a variable of the node, as $TMPDIR; off (default: off)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l setup -x -d 'run this once per farmer before its first task; if it fails, this farmer takes no tasks; off (default: off)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l teardown -x -d 'run this once per farmer after its last task, also at a stop; off (default: off)'
+complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l then -x -d 'run this once when the list is done, also if tasks failed (TASKFARMER_FAILED says how many): a last task, of all farmers together; off (default: off)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l order -x -d 'in which order the tasks of a new work directory run: given (as in the tasklist), longest (first those that take longest by --durations), shuffle (default: given)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l durations -x -d 'what tasks took in an earlier run: its work directory, or a joblog of GNU parallel (default: not known)'
 complete -c taskfarmer-mpi -n _shtab_taskfarmer_mpi_using -l pin -d 'each slot has cores of its own, with their hyperthreads; --proc is auto then, unless it is given'
