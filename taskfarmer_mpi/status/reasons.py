@@ -20,10 +20,11 @@ from taskfarmer_mpi.history.last_runs import LastRuns, TaskState
 from taskfarmer_mpi.history.runs import FarmerHistory, FarmerState, Outcome
 from taskfarmer_mpi.policies.rules import Rules, read_rules
 from taskfarmer_mpi.policies.settings import LAST_STAGE
+from taskfarmer_mpi.visits.barriers import say_failed_check
 from taskfarmer_mpi.workdir.configuration import read_config
 from taskfarmer_mpi.workdir.files import Workdir, read_file, reading
 from taskfarmer_mpi.workdir.journal_reading import JournalReader
-from taskfarmer_mpi.workdir.lists import split_line
+from taskfarmer_mpi.workdir.lists import ids_in, split_line
 
 _BARRIER = re.compile(rb"#TF[ \t]+barrier\b")
 _ENDED = (TaskState.FINISHED, TaskState.FAILED, TaskState.REMOVED)
@@ -47,6 +48,25 @@ def find_reasons(workdir: Workdir, last_runs: LastRuns, task: int) -> list[str]:
     if state is TaskState.REMOVED:
         return ["it was taken off the list (remove, cancel, --accept-changes): taskfarmer-ctl add adds its command anew"]
     return []
+
+
+def failed_check(workdir: Workdir) -> str:
+    """Say which task failed before a `#TF barrier check` that all tasks on the lists are behind; nothing if it is not so.
+
+    Raises
+    ------
+    FarmError
+        If a file cannot be read.
+    """
+    with reading(workdir.path):
+        failed = ids_in(read_file(workdir.failed) or b"")
+        left = [task for path in (workdir.toprocess, workdir.added) for task in ids_in(read_file(path) or b"")]
+    book = read_book(workdir)
+    if not (left and book.has_barriers):
+        return ""
+    checked = min((settings.stage, settings.checked) for settings in map(book.of, left))[1]
+    found = sorted({task for task in failed if book.of(task).stage < checked})
+    return say_failed_check(found) if found else ""
 
 
 def _for_all(workdir: Workdir, histories: list[FarmerHistory]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,7 +80,9 @@ def _shown(line: bytes) -> str:
     return repr(line.decode("utf-8", "replace").strip()[:60])
 
 
-def refuse_unmet(path: str, directives: Sequence[Directive], rules: Rules) -> None:
+def refuse_unmet(
+    path: str, directives: Sequence[Directive], rules: Rules, line_of: Callable[[int], int] | None = None
+) -> None:
     """Refuse directives that name a limit which is none, or want GPUs where none are given.
 
     Parameters
@@ -91,6 +93,8 @@ def refuse_unmet(path: str, directives: Sequence[Directive], rules: Rules) -> No
         What it says.
     rules
         Those of the farm.
+    line_of
+        Returns the line of the file where a task is, if it is known: columns of a table may say what it has.
 
     Raises
     ------
@@ -99,23 +103,24 @@ def refuse_unmet(path: str, directives: Sequence[Directive], rules: Rules) -> No
     """
     limits = rules.limits
     has_gpus = rules.resources is not None and rules.resources.devices is not None
-    for _, text in directives:
+    for index, text in directives:
         for word in text.split():
             if word.startswith("limit=") and word.removeprefix("limit=") not in limits:
                 known = f"; there is: {', '.join(sorted(limits))}" if limits else ""
                 option = word.replace("=", " ")
-                raise UserError(f"{_place_of(path, word)}: #TF {word}: there is no --{option}=N{known}")
+                raise UserError(f"{_place_of(path, word, index, line_of)}: there is no --{option}=N{known}")
             if word.startswith("gpus=") and word != "gpus=0" and not has_gpus:
-                raise UserError(f"{_place_of(path, word)}: #TF {word}: --gpus says which there are, like --gpus auto")
+                place = _place_of(path, word, index, line_of)
+                raise UserError(f"{place}: --gpus says which there are, like --gpus auto")
 
 
-def _place_of(path: str, word: str) -> str:
-    """Return the file and the first line of it whose directive has a word."""
+def _place_of(path: str, word: str, index: int, line_of: Callable[[int], int] | None) -> str:
+    """Return file, line and word: of the first `#TF` line that has it, else of the row of a table."""
     with suppress(OSError), open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if line.startswith(b"#TF") and word.encode() in line.split():
-                return f"{path}:{number}"
-    return path
+                return f"{path}:{number}: #TF {word}"
+    return f"{path}: #TF {word}" if line_of is None else f"{path}:{line_of(index)}: column TF:{word.replace('=', ': ')}"
 
 
 def cut_directives(directives: Sequence[Directive], start: int, stop: int) -> list[tuple[int, int, str]]:

@@ -240,7 +240,8 @@ def refuse_limits(plan: Plan, handler: Handler) -> None:
     if handler.tasks.directives:
         from taskfarmer_mpi.tasklists.directives import refuse_unmet
 
-        refuse_unmet(handler.path, handler.tasks.directives, read_rules(plan.rules))
+        line_of = getattr(handler.tasks, "line_number", None)
+        refuse_unmet(handler.path, handler.tasks.directives, read_rules(plan.rules), line_of)
     _refuse_plain_farmers(handler, Workdir(plan.workdir), has_then=plan.rules.get("then", "off") != "off")
     if plan.rules.get("order") == "longest" and "durations" not in plan.rules:
         from taskfarmer_mpi.ordering.arrangement import refuse_unordered

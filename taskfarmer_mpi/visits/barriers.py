@@ -7,6 +7,7 @@ tried again are not. Behind `#TF barrier check` nothing is run if one of them fa
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import chain
 
 from taskfarmer_mpi.errors import FarmError
@@ -20,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskfarmer_mpi.directives.book import SettingsBook
 
-CHECKED = "the tasks behind #TF barrier check are not run"
 SEARCH = 5.0
 """How often the whole list is searched, and a task that a barrier waits for is looked for in all hands [s]."""
 
@@ -91,8 +91,7 @@ class Barriers:
         failed = ids_in(read_file(self._farm.workdir.failed) or b"")
         found = sorted({task for task in failed if self._is_in(task, checked)})
         if found:
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            self.blocked = f"{CHECKED}, as task {found[0]}{more} failed: to go on, taskfarmer-ctl retry"
+            self.blocked = say_failed_check(found)
         return bool(found)
 
     def _is_in(self, task: int, stage: int) -> bool:
@@ -119,3 +118,11 @@ class Barriers:
             return task not in held_tasks(workdir.farmers) and task not in on_list
         except FarmError:  # who has it is not known: recovery says more of it
             return False
+
+
+def say_failed_check(failed: Sequence[int]) -> str:
+    """Say that tasks are not run, as some before them failed."""
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return (
+        f"the tasks behind #TF barrier check are not run, as task {failed[0]}{more} failed: to go on, taskfarmer-ctl retry"
+    )

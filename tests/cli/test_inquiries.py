@@ -75,3 +75,4 @@ def test_a_log_is_followed_to_its_end_and_waiting_tells_how_the_list_ended(site:
     follower.succeed(30)
     assert follower.stdout == "first\nlast\n"
     waiting.succeed(30, code=1)
+    assert waiting.stderr == f"taskfarmer-ctl: 1 of 2 tasks failed: 0; why: taskfarmer-ctl status {workdir}\n"

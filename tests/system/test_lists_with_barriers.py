@@ -99,6 +99,9 @@ def test_nothing_behind_a_check_is_run_until_what_failed_is_mended(site: Site) -
         assert accounted(workdir, commands).toprocess == [3, 2]
     assert not (site.path / "behind").exists()
     assert "#TF barrier check of line 3: failed before it: 1" in ctl(site, "show", workdir, "3")
+    waiting = site.start(sys.executable, "-m", "taskfarmer_mpi.ctl", "wait", workdir)
+    waiting.succeed(60, code=75)
+    assert waiting.stderr == f"taskfarmer-ctl: {said}\n"
     (site.path / "mended").touch()
     ctl(site, "retry", workdir)
     site.farm("-n", "2", "--progress", "none", tasks).succeed(60)

@@ -80,3 +80,13 @@ def test_the_longest_first_are_refused_where_no_column_says_which_they_are(site:
     assert f"{path}: --order longest needs --durations" in farm.stderr
     assert "or a column TF:cost of a table" in farm.stderr
     assert not Path(f"{path}_workdir").exists()
+
+
+@pytest.mark.parametrize(("column", "value", "option"), [("limit", "db", "no --limit db=N"), ("gpus", "1", "--gpus auto")])
+def test_what_a_column_asks_for_in_vain_is_named_with_its_row(site: Site, column: str, value: str, option: str) -> None:
+    path = _table(site, f"mass,TF:{column}", "1,", f"2,{value}")
+    farm = _farm(site, "-t", "points", path)
+    farm.succeed(30, code=2)
+    assert f"points.csv:3: column TF:{column}: {value}: " in farm.stderr
+    assert option in farm.stderr
+    assert len(farm.stderr.splitlines()) == 1
