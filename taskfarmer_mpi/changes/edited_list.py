@@ -88,8 +88,8 @@ def _lines_of(workdir: Workdir, handler: Handler) -> Lines:
 def is_as_accepted(catalog: Catalog, stored: Stored) -> bool:
     """Whether a tasklist is the one for which a work directory was made, or whose changes were accepted last."""
     lines, begun = catalog.lines, stored.begun
-    now = [lines.raw(i) for i in range(begun, min(len(lines), begun + len(catalog.appended)))]
-    return lines.begins_with(begun, stored.digest) and now == catalog.appended and not is_cut_short(catalog, stored)
+    now, appended = lines.raws(begun, begun + len(catalog.appended)), list(map(catalog.raw, catalog.appended))
+    return lines.begins_with(begun, stored.digest) and now == appended and not is_cut_short(catalog, stored)
 
 
 def is_cut_short(catalog: Catalog, stored: Stored) -> bool:
@@ -143,7 +143,7 @@ def accept_changes(farm: Farm, hands: Hands, patience: float) -> None:
 
 
 def _raw(lines: Lines) -> list[bytes]:
-    return [lines.raw(i) for i in range(len(lines))]
+    return lines.raws(0, len(lines))
 
 
 def _encode(known: Known, edit: Edit, now: Sequence[bytes]) -> bytes:

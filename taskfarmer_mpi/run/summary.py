@@ -11,7 +11,8 @@ from taskfarmer_mpi.farmer.tally import Tally
 from taskfarmer_mpi.upkeep.census import Census
 from taskfarmer_mpi.upkeep.recovery import Recovery
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import Workdir, read_file
+from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.growing_file import GrowingFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def say_start(
 def say_resumed(farm: Farm, recovery: Recovery) -> str | None:
     """Return where a farm goes on that was begun before; None if this is its first run, or nothing is left."""
     lists = (farm.workdir.finished, farm.workdir.failed, farm.workdir.removed)
-    done = sum((read_file(path) or b"").count(b"\n") for path in lists)
+    done = sum(lines.count(b"\n") for path in lists for lines, _ in GrowingFile(path).news())
     left = len(farm.catalog) - done
     if left <= 0 or not (done or recovery.farmers):
         return None

@@ -27,45 +27,65 @@ _NEAR = re.compile(
 """What looks like one of these lines, and is none: without the blank, in small letters, or not in the first column."""
 
 
-def find_directives(path: Path, data: bytes, starts: Sequence[int], *, are_allowed: bool = True) -> tuple[Directive, ...]:
-    """Return the directives of a tasklist, in the order of the tasks.
+class DirectiveFinder:
+    """Finds the directives of a tasklist, which is looked at in chunks of whole lines."""
 
-    Parameters
-    ----------
-    path
-        The tasklist.
-    data
-        Its content, with newlines at the ends of lines.
-    starts
-        Where the text of each task begins in it.
-    are_allowed
-        Whether its lines are tasks.
+    def __init__(self, path: Path, *, are_allowed: bool = True) -> None:
+        """Begin.
 
-    Raises
-    ------
-    UserError
-        If one of them means nothing.
-    """
-    found: list[Directive] = []
-    held = ""
-    for match in _lines_of(data):
-        try:
-            if match.re is _NEAR:
-                raise UserError(f"{_shown(match[0])} looks like a #TF line, which begins with '#TF ' in the first column")
-            if match[1]:
-                raise UserError("#TF after a byte order mark is no comment for plain farmers; take the mark off")
-            if not are_allowed:
-                raise UserError("#TF: the lines of this file are no tasks, so there is nothing that it could be about")
-            held = change_settings(held, match[2].decode("utf-8", "replace").split())
-        except UserError as error:
-            line = data.count(b"\n", 0, match.start()) + 1
-            allowed = f"; allowed: {ALLOWED}" if are_allowed and match.re is _LINE and not match[1] else ""
-            raise UserError(f"{path}:{line}: {error}{allowed}") from error
-        index = bisect_left(starts, match.start())
-        if found and found[-1][0] == index:
-            found.pop()
-        found.append((index, held))
-    return tuple(found)
+        Parameters
+        ----------
+        path
+            The tasklist.
+        are_allowed
+            Whether its lines are tasks.
+        """
+        self._path, self._are_allowed = path, are_allowed
+        self._found: list[Directive] = []
+        self._held = ""
+
+    @property
+    def found(self) -> tuple[Directive, ...]:
+        """What was found, in the order of the tasks."""
+        return tuple(self._found)
+
+    def look(self, data: bytes, starts: Sequence[int], *, first: int, lines: int) -> None:
+        """Look at a chunk.
+
+        Parameters
+        ----------
+        data
+            The chunk, with newlines at the ends of lines.
+        starts
+            Where the text of each task begins in it.
+        first, lines
+            How many tasks, and how many lines, are before it.
+
+        Raises
+        ------
+        UserError
+            If a directive means nothing.
+        """
+        for match in _lines_of(data):
+            try:
+                self._change(match)
+            except UserError as error:
+                line = lines + data.count(b"\n", 0, match.start()) + 1
+                allowed = f"; allowed: {ALLOWED}" if self._are_allowed and match.re is _LINE and not match[1] else ""
+                raise UserError(f"{self._path}:{line}: {error}{allowed}") from error
+            index = first + bisect_left(starts, match.start())
+            if self._found and self._found[-1][0] == index:
+                self._found.pop()
+            self._found.append((index, self._held))
+
+    def _change(self, match: re.Match[bytes]) -> None:
+        if match.re is _NEAR:
+            raise UserError(f"{_shown(match[0])} looks like a #TF line, which begins with '#TF ' in the first column")
+        if match[1]:
+            raise UserError("#TF after a byte order mark is no comment for plain farmers; take the mark off")
+        if not self._are_allowed:
+            raise UserError("#TF: the lines of this file are no tasks, so there is nothing that it could be about")
+        self._held = change_settings(self._held, match[2].decode("utf-8", "replace").split())
 
 
 def _lines_of(data: bytes) -> Iterator[re.Match[bytes]]:

@@ -11,11 +11,13 @@ import hashlib
 import os
 from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from taskfarmer_mpi.errors import UserError
+from taskfarmer_mpi.common.packed import PackedTexts
+from taskfarmer_mpi.tasklists.reading import is_plain, read_chunks, task_spans
 from taskfarmer_mpi.tasklists.text_sequence import TextSequence
 
 TYPE_CHECKING = False
@@ -24,12 +26,8 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-_FOREIGN_MARKS = {
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
+PART = 10_000
+"""How many texts of a long list are looked at together."""
 _UTF8_MARK = "\ufeff"
 
 
@@ -51,14 +49,17 @@ class Lines(TextSequence):
         """Return the text of one task as bytes."""
         return self.text(index).encode("utf-8", "surrogateescape")
 
+    def raws(self, start: int, stop: int) -> list[bytes]:
+        """Return the texts from one index up to another as bytes; fewer where there are no more."""
+        return [self.raw(index) for index in range(start, min(stop, len(self)))]
+
     def digest(self, count: int) -> str:
         """Return the SHA-256 of the header, if there is one, and the first `count` texts, each ended by a newline."""
         sha = hashlib.sha256()
         if self.header:
             sha.update(self.header.encode("utf-8", "surrogateescape") + b"\n")
-        for first in range(0, count, 10_000):
-            lines = [self.raw(i) for i in range(first, min(first + 10_000, count))]
-            sha.update(b"\n".join(lines) + b"\n")
+        for first in range(0, count, PART):
+            sha.update(b"\n".join(self.raws(first, min(first + PART, count))) + b"\n")
         return sha.hexdigest()
 
     def begins_with(self, count: int, digest: str) -> bool:
@@ -67,27 +68,53 @@ class Lines(TextSequence):
 
 
 class TaskLines(Lines):
-    """The task lines of a tasklist, kept as one block of bytes and two arrays of offsets.
+    """The task lines of a tasklist as they were when it was read: who edits it meanwhile does not change them.
 
-    A million tasks cost their text and 8 MB, not a million Python objects.
+    A million tasks cost a few MB: their text is kept compressed.
     """
 
-    def __init__(self, data: bytes, path: Path | None = None, *, are_tasks: bool = True) -> None:
-        """Take the content of a file, for whose directives it is named, and whether its lines are tasks."""
-        self._data = data
-        offset = "I" if len(data) < 1 << 32 else "Q"
-        self._starts = array(offset)
-        self._ends = array(offset)
-        for start, end in _task_spans(data):
-            self._starts.append(start)
-            self._ends.append(end)
-        if path is not None and b"#" in data:
-            from taskfarmer_mpi.tasklists.directives import find_directives
+    def __init__(self, data: bytes | Iterable[bytes], path: Path | None = None, *, are_tasks: bool = True) -> None:
+        """Take the content of a file, or chunks of it, each of whole lines that end with a newline.
 
-            self.directives = find_directives(path, data, self._starts, are_allowed=are_tasks)
+        Parameters
+        ----------
+        data
+            The content.
+        path
+            The file for whose directives it is looked; None if there can be none.
+        are_tasks
+            Whether its lines are tasks.
+        """
+        self._texts = PackedTexts()
+        self._skipped = 0
+        self._numbers = _LineNumbers()
+        finder = None
+        for chunk in (data,) if isinstance(data, bytes) else data:
+            starts = self._take(chunk)
+            if path is not None and starts is not None and b"#" in chunk:
+                if finder is None:
+                    from taskfarmer_mpi.tasklists.directives import DirectiveFinder
+
+                    finder = DirectiveFinder(path, are_allowed=are_tasks)
+                finder.look(chunk, starts, first=len(self) - len(starts), lines=self._numbers.before(chunk))
+        if finder is not None:
+            self.directives = finder.found
+
+    def _take(self, chunk: bytes) -> list[int] | None:
+        """Take in the tasks of a chunk; return where they start in it, or None if each line is one."""
+        first = len(self)
+        if is_plain(chunk):
+            self._texts.append(chunk if chunk.endswith(b"\n") else chunk + b"\n")
+            self._numbers.add(first, chunk, None)
+            return None
+        spans = list(task_spans(chunk))
+        self._texts.append(b"".join([chunk[start:end] + b"\n" for start, end in spans]))
+        starts = [start for start, _ in spans]
+        self._numbers.add(first, chunk, starts)
+        return starts
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._texts) - self._skipped
 
     def text(self, index: int) -> str:
         """Return the stripped line of one task."""
@@ -95,18 +122,56 @@ class TaskLines(Lines):
 
     def raw(self, index: int) -> bytes:
         """Return the stripped line of one task as the bytes of the file."""
-        return self._data[self._starts[index] : self._ends[index]]
+        return self._texts[index + self._skipped if index >= 0 else index]
+
+    def raws(self, start: int, stop: int) -> list[bytes]:
+        """Return the stripped lines of some tasks as the bytes of the file."""
+        return self._texts.some(start + self._skipped, stop + self._skipped)
 
     def line_number(self, index: int) -> int:
         """Return where a task stands in the file, as editors count lines."""
-        return self._data.count(b"\n", 0, self._starts[index]) + 1
+        return self._numbers.of(index + self._skipped)
 
     def pop_first(self) -> str:
         """Take away the first line, which is no task but the header of a table; return it."""
         self.header = self.text(0)
-        del self._starts[0], self._ends[0]
+        self._skipped = 1
         self.directives = tuple((max(index - 1, 0), text) for index, text in self.directives)
         return self.header
+
+
+class _LineNumbers:
+    """On which line of its file each task is."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._befores: list[int] = []
+        self._within: list[array[int] | None] = []
+        self._lines = 0
+
+    def add(self, first: int, chunk: bytes, starts: Sequence[int] | None) -> None:
+        """Take in a chunk: the index of its first task, and where its tasks start, if not each line is one."""
+        within = None
+        if starts is not None:
+            within, line, place = array("I"), 0, 0
+            for start in starts:
+                line += chunk.count(b"\n", place, start)
+                within.append(line)
+                place = start
+        self._firsts.append(first)
+        self._befores.append(self._lines)
+        self._within.append(within)
+        self._lines += chunk.count(b"\n")
+
+    def before(self, chunk: bytes) -> int:
+        """Return how many lines are before the last chunk."""
+        return self._lines - chunk.count(b"\n")
+
+    def of(self, index: int) -> int:
+        """Return the line of a task, from 1 on."""
+        number = bisect_right(self._firsts, index) - 1
+        place, within = index - self._firsts[number], self._within[number]
+        return self._befores[number] + (place if within is None else within[place]) + 1
 
 
 class ComputedLines(Lines):
@@ -125,34 +190,6 @@ class ComputedLines(Lines):
     def text(self, index: int) -> str:
         """Return the text of one task."""
         return self._make(self._indices[index])
-
-
-def _task_spans(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each task's stripped text in `data`, whose lines all end at a newline."""
-    start = 0
-    size = len(data)
-    while start < size:
-        end = data.find(b"\n", start)
-        if end < 0:
-            end = size
-        if end > start:
-            first, last = data[start], data[end - 1]
-            if 0x20 < first < 0x7F and 0x20 < last < 0x7F:
-                if first != 0x23:  # "#"
-                    yield start, end
-            elif first != 0x23:
-                yield from _stripped_span(data, start, end)
-        start = end + 1
-
-
-def _stripped_span(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the span of a line without the white space around it, as `str.strip` sees it; nothing if it is blank."""
-    text = data[start:end].decode("utf-8", "surrogateescape")
-    stripped = text.strip()
-    if stripped:
-        lead = text[: len(text) - len(text.lstrip())]
-        start += len(lead.encode("utf-8", "surrogateescape"))
-        yield start, start + len(stripped.encode("utf-8", "surrogateescape"))
 
 
 class Handler(Protocol):
@@ -222,25 +259,7 @@ def read_task_lines(path: Path, *, are_tasks: bool = True) -> TaskLines:
     UserError
         If the file cannot be read, is UTF-16 or UTF-32, has a NUL byte, or a `#TF` line in error.
     """
-    return TaskLines(_read_text(path), path, are_tasks=are_tasks)
-
-
-def _read_text(path: Path) -> bytes:
-    """Return the file's bytes with every line end as a newline."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the tasklist: {error.strerror}") from error
-    for mark, encoding in _FOREIGN_MARKS.items():
-        if data.startswith(mark):
-            raise UserError(f"{path}: the tasklist is {encoding}, not UTF-8: convert it, for example with iconv")
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    nul = data.find(b"\0")
-    if nul >= 0:
-        line = data.count(b"\n", 0, nul) + 1
-        raise UserError(f"{path}:{line}: a NUL byte; a tasklist is text with one command per line")
-    return data
+    return TaskLines(read_chunks(path), path, are_tasks=are_tasks)
 
 
 def read_some_lines(path: Path, ids: Collection[int]) -> dict[int, str]:
@@ -253,6 +272,6 @@ def read_some_lines(path: Path, ids: Collection[int]) -> dict[int, str]:
     """
     if not ids:
         return {}
-    data = _read_text(path)
-    spans = islice(enumerate(_task_spans(data)), max(ids) + 1)
-    return {i: data[start:end].decode("utf-8", "surrogateescape") for i, (start, end) in spans if i in ids}
+    texts = (chunk[start:end] for chunk in read_chunks(path) for start, end in task_spans(chunk))
+    found = islice(enumerate(texts), max(ids) + 1)
+    return {i: text.decode("utf-8", "surrogateescape") for i, text in found if i in ids}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from taskfarmer_mpi.common.wording import count_of
-from taskfarmer_mpi.tasklists.lines import Handler, Lines, ListTaskList
+from taskfarmer_mpi.tasklists.lines import PART, Handler, Lines, ListTaskList
 
 _BACKGROUND = re.compile(rb"(?<![&\\<>|])&[\s;)}]*(?:(?:(?:disown|exit|true)\b|:)[^&|]*)?(?:\s#.*)?\Z")
 """An ``&`` after which nothing comes that lasts: the ends of groups, ``disown``, ``exit 0``, a comment."""
@@ -24,6 +24,7 @@ def describe_background(lines: Lines) -> str | None:
     """Say how many lines end in ``&``, if any do: bash does not wait for what such a line starts."""
     return _describe(
         lines,
+        b"&",
         _is_background,
         "in '&': such a task ends at once, and is finished whatever becomes of what it started; leave the '&' out",
         "ends",
@@ -40,10 +41,15 @@ def describe_oddities(path: Path, lines: Lines) -> list[str]:
     """Return a sentence on each kind of lines that may be meant in another way."""
     found = [
         describe_background(lines),
-        _describe(lines, _is_continued, "in '\\': lines are not joined, each of them is a task", "ends"),
-        _describe(lines, _has_open_quote, "a quote that is not closed", "has"),
+        _describe(lines, b"\\", _is_continued, "in '\\': lines are not joined, each of them is a task", "ends"),
+        _describe(lines, b"'\"", _has_open_quote, "a quote that is not closed", "has"),
         _describe(
-            lines, lambda line: line.startswith(b"#"), "an indented comment: it is a task that does nothing", "is", "are"
+            lines,
+            b"#",
+            lambda line: line.startswith(b"#"),
+            "an indented comment: it is a task that does nothing",
+            "is",
+            "are",
         ),
         _describe_table(lines),
         *_describe_other_tools(path),
@@ -51,12 +57,24 @@ def describe_oddities(path: Path, lines: Lines) -> list[str]:
     return [sentence for sentence in found if sentence is not None]
 
 
-def _describe(lines: Lines, is_odd: Callable[[bytes], bool], what: str, verb: str, plural: str | None = None) -> str | None:
-    odd = [index for index in range(len(lines)) if is_odd(lines.raw(index))]
+def _describe(
+    lines: Lines, signs: bytes, is_odd: Callable[[bytes], bool], what: str, verb: str, plural: str | None = None
+) -> str | None:
+    """Say how many lines are odd, which only those can be that have one of the `signs`."""
+    odd = [index for index, line in _lines_with(signs, lines) if is_odd(line)]
     if not odd:
         return None
     verb = verb if len(odd) == 1 else plural or {"ends": "end", "has": "have"}[verb]
     return f"{count_of(len(odd), 'line')} (the first is task {odd[0]}) {verb} {what}"
+
+
+def _lines_with(signs: bytes, lines: Lines) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that have one of some characters, and others beside them, with their indices."""
+    for first in range(0, len(lines), PART):
+        texts = lines.raws(first, first + PART)
+        part = b"\n".join(texts)
+        if any(sign in part for sign in signs):
+            yield from enumerate(texts, first)
 
 
 def _is_background(line: bytes) -> bool:

@@ -64,7 +64,7 @@ def add_appended(farm: Farm, lines: Lines) -> range:
     """Add the tasks that a tasklist has now and had not before, `BATCH` at most; the lock is held. Return their IDs."""
     farm.catalog.advance()
     known = farm.catalog.begun + len(farm.catalog.appended)
-    texts = [lines.raw(number) for number in range(known, min(len(lines), known + BATCH))]
+    texts = lines.raws(known, known + BATCH)
     added = add_tasks(farm, texts, Origin.LINE, lines.directives, known)
     if added:
         log.info("%d tasks were appended to %s", len(added), farm.handler.path)
@@ -215,8 +215,8 @@ class TasklistWatch:
         is_same = lines.begins_with(first, self._digest)
         with self._farm.lock.held(LOCK_PATIENCE):
             catalog.advance()
-        count = min(len(catalog.appended), len(lines) - first)
-        if not is_same or [lines.raw(i) for i in range(first, first + count)] != catalog.appended:
+        appended = catalog.appended[: len(lines) - first] if is_same else ()
+        if not is_same or any(lines.raw(number) != catalog.raw(task) for number, task in enumerate(appended, first)):
             raise UserError(f"{self._path}: changed otherwise than by lines appended at its end")
         return add_all_appended(self._farm, lines, LOCK_PATIENCE) > 0
 

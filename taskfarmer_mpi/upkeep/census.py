@@ -12,14 +12,13 @@ from pathlib import Path
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import open_file, read_file
+from taskfarmer_mpi.workdir.files import open_file
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
-from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in, sync_file
+from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in, read_lines, read_list, sync_file
 
 PLAIN_PATIENCE = 2.0
 """How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
 
-_BLOCK = 1024 * 1024
 _TO_DO, _FINISHED, _FAILED, _HELD, _REMOVED = range(1, 6)
 
 
@@ -102,7 +101,7 @@ def _open_lists(farm: Farm, opened: ExitStack) -> _Lists:
     """
     farm.catalog.advance()
     stacks = (farm.workdir.toprocess, farm.workdir.added)
-    return [(_TO_DO, iter([read_file(path) or b""])) for path in stacks] + _open_recorded(farm, opened)
+    return [(_TO_DO, iter(read_list(path) or ())) for path in stacks] + _open_recorded(farm, opened)
 
 
 def _open_recorded(farm: Farm, opened: ExitStack) -> _Lists:
@@ -118,15 +117,7 @@ def _open_lines(path: Path, opened: ExitStack) -> Iterator[bytes]:
     except FileNotFoundError:
         return iter(())
     opened.callback(os.close, fd)
-    return _lines(fd, os.fstat(fd).st_size)
-
-
-def _lines(fd: int, size: int) -> Iterator[bytes]:
-    offset, torn = 0, b""
-    while block := os.pread(fd, min(_BLOCK, size - offset), offset):
-        offset += len(block)
-        lines, newline, torn = (torn + block).rpartition(b"\n")
-        yield lines + newline
+    return read_lines(fd, os.fstat(fd).st_size)
 
 
 def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:

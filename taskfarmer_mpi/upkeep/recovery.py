@@ -7,7 +7,6 @@ die at any point and be done again: it looks up first what the lists and the oth
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -23,11 +22,12 @@ from taskfarmer_mpi.lives.owner import Owner, find_processes, parse_job
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.holders import is_at_work
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import node_name, read_file, replace_file
+from taskfarmer_mpi.workdir.files import node_name, replace_file
+from taskfarmer_mpi.workdir.growing_file import GrowingFile
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, OpenJournals, open_journals, read_records
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
-from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, split_line, sync_file
+from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, ids_in, split_line, sync_file
 
 log = Log(__name__)
 
@@ -257,9 +257,12 @@ def _strike_out(farm: Farm, ended: set[int]) -> None:
     """Take tasks that have ended off the stacks: after a loss of power the cut of `toprocess` may be missing."""
     for path in (farm.workdir.toprocess, farm.workdir.added):
         if ended and any(True for _ in _listed(farm, path, ended)):
-            lines = io.BytesIO(read_file(path) or b"")
-            kept = [line for line in lines if line.endswith(b"\n") and split_line(line[:-1])[0] not in ended]
-            replace_file(path, b"".join(kept), farm.lock.confirm)
+            kept = b"".join(_without(lines, ended) for lines, _ in GrowingFile(path).news())
+            replace_file(path, kept, farm.lock.confirm)
+
+
+def _without(lines: bytes, tasks: set[int]) -> bytes:
+    return b"".join([line + b"\n" for line in lines.split(b"\n")[:-1] if split_line(line)[0] not in tasks])
 
 
 def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: bytearray) -> int:
@@ -294,7 +297,10 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
 
 def _listed(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
     """Yield which of the `wanted` tasks a list has."""
-    for line in io.BytesIO(read_file(path) or b""):
-        task_id, text = split_line(line[:-1])
-        if task_id in wanted and line.endswith(b"\n") and farm.catalog.has(task_id, text):
-            yield task_id
+    for lines, _ in GrowingFile(path).news():
+        if wanted.isdisjoint(ids_in(lines)):
+            continue
+        for line in lines.split(b"\n")[:-1]:
+            task_id, text = split_line(line)
+            if task_id in wanted and farm.catalog.has(task_id, text):
+                yield task_id

@@ -16,14 +16,18 @@ there that its tasklist does not have, so these tasks have their own stack, too,
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
+from taskfarmer_mpi.common.packed import PackedTexts
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.lines import Lines
 from taskfarmer_mpi.workdir.files import read_file
 
+_PART = 256 * 1024
+"""How much is read at once [bytes]."""
 _LINE = re.compile(rb"(\d{1,18}) (line|added|kept|gone|then) ([^\n]+)")
 
 
@@ -79,10 +83,13 @@ class Catalog(Lines):
         self.begun = listed if accepted is None else accepted
         """Lines of the tasklist from this one on were appended."""
         self._path = path
+        self._begin()
+
+    def _begin(self) -> None:
         self._offset = 0
-        self._added: list[bytes] = []
-        self.appended: list[bytes] = []
-        """Those of the others that were lines of the tasklist."""
+        self._added = PackedTexts()
+        self.appended = array("Q")
+        """The IDs of those of the others that were lines of the tasklist."""
         self.then: int | None = None
         """The task that is run once when all others have ended, if there is one: its text is a command."""
 
@@ -98,6 +105,13 @@ class Catalog(Lines):
     def raw(self, index: int) -> bytes:
         """Return the text of one task as bytes."""
         return self.lines.raw(index) if index < self.listed else self._added[index - self.listed]
+
+    def raws(self, start: int, stop: int) -> list[bytes]:
+        """Return the texts of some tasks as bytes."""
+        if stop <= self.listed:
+            return self.lines.raws(start, stop)
+        later = self._added.some(max(start - self.listed, 0), stop - self.listed)
+        return self.lines.raws(start, self.listed) + later if start < self.listed else later
 
     def has(self, task_id: int, text: bytes) -> bool:
         """Whether a line of a list, by its ID and text, is one of these tasks."""
@@ -117,23 +131,36 @@ class Catalog(Lines):
         FarmError
             If the file cannot be read, or a line of it is no task.
         """
+        size = _PART
+        while True:
+            data = self._read(size)
+            if data and self.listed and self._is_whole():
+                self.listed = 0
+                self._begin()
+                continue
+            lines, newline, _ = data.rpartition(b"\n")  # a torn last line is cut off by who writes next
+            self._take(lines + newline)
+            if len(data) < size:
+                return
+            size *= 1 if newline else 2
+
+    def _read(self, size: int) -> bytes:
         try:
-            data = read_file(self._path, self._offset)
+            return read_file(self._path, self._offset, size) or b""
         except OSError as error:
             raise farm_error(f"{self._path}: cannot read", error) from error
-        if data and self.listed and self._is_whole():
-            self.listed = self._offset = 0
-            self._added, self.appended = [], []
-            self.advance()
-            return
-        for line in (data or b"").split(b"\n")[:-1]:  # a torn last line is cut off by who writes next
+
+    def _take(self, lines: bytes) -> None:
+        texts = []
+        for task, line in enumerate(lines.split(b"\n")[:-1], len(self)):
             parsed = parse_added(line)
-            if parsed is None or parsed[0] != len(self):
+            if parsed is None or parsed[0] != task:
                 shown = line[:60].decode("utf-8", "replace")
-                raise FarmError(f"{self._path}: {shown!r} is not the line of task {len(self)}")
-            self._offset += len(line) + 1
-            self._added.append(parsed[2])
+                raise FarmError(f"{self._path}: {shown!r} is not the line of task {task}")
+            texts.append(parsed[2] + b"\n")
             if parsed[1] is Origin.LINE:
-                self.appended.append(parsed[2])
+                self.appended.append(task)
             elif parsed[1] is Origin.THEN:
-                self.then = parsed[0]
+                self.then = task
+        self._added.append(b"".join(texts))
+        self._offset += len(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.tasklists.lines import ListTaskList
+from taskfarmer_mpi.tasklists.lines import ListTaskList, TaskLines, read_task_lines
 
 
 def tasks_of(tmp_path: Path, data: bytes) -> list[str]:
@@ -89,3 +89,56 @@ def test_a_directory_and_a_missing_file_are_refused(tmp_path: Path) -> None:
         ListTaskList(tmp_path, tmp_path)
     with pytest.raises(UserError, match="No such file"):
         ListTaskList(tmp_path / "none", tmp_path)
+
+
+# -- long lists -----------------------------------------------------------------------------------
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "tasks"
+    path.write_bytes(data)
+    return path
+
+
+def long_list(rng: random.Random) -> bytes:
+    """Return a list of several chunks, some of which have lines that are no tasks."""
+    ends = [b"\n", b"\n", b"\n", b"\r\n"]
+    odd = [b"# comment", b"", b"  ", b" indented", b"blank at its end\t", "é".encode()]
+    lines = [rng.choice(odd) if 20_000 < i < 30_000 and i % 5 == 0 else b"command %d" % i for i in range(60_000)]
+    return b"".join(line + (rng.choice(ends) if i > 50_000 else b"\n") for i, line in enumerate(lines))
+
+
+def test_a_long_list_is_read_as_a_short_one(tmp_path: Path) -> None:
+    data = long_list(random.Random(5))
+    expected = as_plain_farmers_count(data)
+    tasks = read_task_lines(write(tmp_path, data))
+    assert list(tasks) == expected
+    assert tasks.raws(19_990, 31_000) == [text.encode() for text in expected[19_990:31_000]]
+    whole = TaskLines(data.replace(b"\r\n", b"\n"))
+    assert tasks.digest(len(tasks)) == whole.digest(len(expected))
+    lines = data.decode().replace("\r\n", "\n").split("\n")
+    for index in (0, 19_000, 21_111, 25_000, len(expected) - 1):
+        assert lines[tasks.line_number(index) - 1].strip() == expected[index]
+        assert tasks.line_number(index) == whole.line_number(index)
+
+
+def test_directives_in_a_long_list_are_those_of_their_tasks(tmp_path: Path) -> None:
+    lines = [f"command {i}" for i in range(60_000)]
+    lines[45_000:45_000] = ["#TF retries=2", "# other", "#TF name=late"]
+    tasks = read_task_lines(write(tmp_path, "\n".join(lines).encode()))
+    assert [index for index, _ in tasks.directives] == [45_000]
+    assert set(tasks.directives[0][1].split()) == {"retries=2", "name=late"}
+    lines[59_000] = "#TF nonsense"
+    with pytest.raises(UserError, match=":59001: "):
+        read_task_lines(write(tmp_path, "\n".join(lines).encode()))
+
+
+@pytest.mark.parametrize("how", ["in place", "cut", "gone"])
+def test_who_edits_a_long_list_does_not_change_what_was_read(how: str, tmp_path: Path) -> None:
+    path = write(tmp_path, b"".join(b"command with some words %d\n" % i for i in range(100_000)))
+    tasks = ListTaskList(path, tmp_path)
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"another\n" * 300_000 if how == "in place" else b"")
+    assert [tasks[i] for i in (0, 1, 50_000, 99_999)] == [f"command with some words {i}" for i in (0, 1, 50_000, 99_999)]
