@@ -17,11 +17,11 @@ from taskfarmer_mpi.api.outcome_reader import follow_outcomes
 from taskfarmer_mpi.api.outcomes import TaskOutcome
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.farmer.environment import without_launcher
+from taskfarmer_mpi.history.failure_filter import FailureFilter
 from taskfarmer_mpi.history.runs import FarmerHistory
 from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.snapshot import Status
 from taskfarmer_mpi.upkeep.added_tasks import BATCH, check_texts
-from taskfarmer_mpi.upkeep.failure_filter import FailureFilter
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.upkeep.retry import retry_tasks
 from taskfarmer_mpi.upkeep.stopping import farmers_at_work, request_stop, wait_for_end, withdraw_stop

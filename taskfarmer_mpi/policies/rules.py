@@ -6,58 +6,43 @@ import signal
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.errors import OptionError, UserError
-from taskfarmer_mpi.policies.halt import Halt
 from taskfarmer_mpi.policies.retries import Choice, Retries
-from taskfarmer_mpi.policies.time_limit import TaskTime
-from taskfarmer_mpi.policies.values import (
-    read_choice,
-    read_command,
-    read_count,
-    read_halt,
-    read_limits,
-    read_log_form,
-    read_log_limit,
-    read_order,
-    read_path,
-    read_place,
-    read_seconds,
-    read_signal,
-    read_task_time,
-)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
+    from taskfarmer_mpi.policies.halt import Halt
     from taskfarmer_mpi.policies.resources import Resources
+    from taskfarmer_mpi.policies.time_limit import TaskTime
 
 GRACE = 10.0
 """How long a task that was asked to end has for it, unless the user says otherwise [s]."""
-_READERS: dict[str, Callable[[str, str], Any]] = {
-    "task-timeout": read_task_time,
-    "task-signal": read_signal,
-    "task-grace": read_seconds,
-    "stop-signal": read_signal,
-    "stop-grace": read_seconds,
-    "retries": read_count,
-    "retry-on": read_choice,
-    "retry-delay": read_seconds,
-    "crash-limit": read_count,
-    "halt": read_halt,
-    "logs": read_log_form,
-    "log-limit": read_log_limit,
-    "tempdir": read_place,
-    "setup": read_command,
-    "teardown": read_command,
-    "then": read_command,
-    "order": read_order,
-    "durations": read_path,
-    "limit": read_limits,
-}
+_VALUES = (
+    "task-timeout",
+    "task-signal",
+    "task-grace",
+    "stop-signal",
+    "stop-grace",
+    "retries",
+    "retry-on",
+    "retry-delay",
+    "crash-limit",
+    "halt",
+    "logs",
+    "log-limit",
+    "tempdir",
+    "setup",
+    "teardown",
+    "then",
+    "order",
+    "durations",
+    "limit",
+)
 RESOURCES = ("pin", "gpus", "gpus-per-task", "memory-per-task", "memory-reserve")
 """Those about what each slot is to have for itself."""
-NAMES = (*_READERS, *RESOURCES)
+NAMES = (*_VALUES, *RESOURCES)
 """The rules; an option of each name sets it."""
 _NEEDED = {
     "stop-grace": "stop-signal",
@@ -151,7 +136,7 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         If one has a value that it cannot take.
     """
     try:
-        values: dict[str, Any] = {name: _READERS[name](name, text) for name, text in texts.items() if name in _READERS}
+        values: dict[str, Any] = {name: _read_value(name, text) for name, text in texts.items() if name in _VALUES}
         resources = _read_resources(texts)
     except OptionError as error:
         raise UserError(f"--{error}") from error
@@ -178,6 +163,12 @@ def read_rules(texts: Mapping[str, str]) -> Rules:
         durations=values.get("durations", ""),
         limits=values.get("limit", {}),
     )
+
+
+def _read_value(name: str, text: str) -> Any:
+    from taskfarmer_mpi.policies.values import READERS
+
+    return READERS[name](name, text)
 
 
 def _read_resources(texts: Mapping[str, str]) -> Resources | None:
@@ -209,4 +200,4 @@ def merge_rules(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str
 def _is_on(name: str, text: str | None) -> bool:
     if name == "gpus":
         return text not in (None, "0")
-    return text is not None and bool(_READERS[name](name, text))
+    return text is not None and bool(_read_value(name, text))

@@ -12,6 +12,11 @@ from taskfarmer_mpi.policies.halt import Halt, Limit
 from taskfarmer_mpi.policies.retries import Choice
 from taskfarmer_mpi.policies.time_limit import TaskTime
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 ORDERS = ("given", "longest", "shuffle")
 """As in the tasklist; those first that are expected to last longest; at random."""
 LOG_FORMS = ("files", "failed", "packed", "packed-gzip", "none")
@@ -160,3 +165,27 @@ def _number(text: str) -> float:
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return math.nan
+
+
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "task-timeout": read_task_time,
+    "task-signal": read_signal,
+    "task-grace": read_seconds,
+    "stop-signal": read_signal,
+    "stop-grace": read_seconds,
+    "retries": read_count,
+    "retry-on": read_choice,
+    "retry-delay": read_seconds,
+    "crash-limit": read_count,
+    "halt": read_halt,
+    "logs": read_log_form,
+    "log-limit": read_log_limit,
+    "tempdir": read_place,
+    "setup": read_command,
+    "teardown": read_command,
+    "then": read_command,
+    "order": read_order,
+    "durations": read_path,
+    "limit": read_limits,
+}
+"""What reads the value of each rule."""

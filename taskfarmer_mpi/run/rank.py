@@ -9,7 +9,6 @@ from contextlib import closing
 from functools import partial
 
 from taskfarmer_mpi.common.causes import JOB_END, TIMEOUT
-from taskfarmer_mpi.common.cpu_scheduling import ask_for_short_turns
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.signals import DRAIN_SIGNAL, SignalReceiver
 from taskfarmer_mpi.common.values import Value
@@ -19,6 +18,7 @@ from taskfarmer_mpi.job.channel import NoChannel
 from taskfarmer_mpi.job.coordination import Coordinator
 from taskfarmer_mpi.job.job_end import Clocks, JobEnd, make_job_end
 from taskfarmer_mpi.job.leader_duties import LeaderDuties, remove_own_board
+from taskfarmer_mpi.machine.cpu_scheduling import ask_for_short_turns
 from taskfarmer_mpi.progress.display import Display
 from taskfarmer_mpi.rendezvous.communicator import Comm, SerialComm
 from taskfarmer_mpi.rendezvous.exchange import DismissedError, SilenceError

@@ -8,7 +8,7 @@ die at any point and be done again: it looks up first what the lists and the oth
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,12 +22,11 @@ from taskfarmer_mpi.lives.owner import Owner, find_processes, parse_job
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.upkeep.holders import is_at_work
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import node_name, replace_file
-from taskfarmer_mpi.workdir.growing_file import GrowingFile
+from taskfarmer_mpi.workdir.files import node_name
 from taskfarmer_mpi.workdir.journal import Journal, append_record, close_journal
 from taskfarmer_mpi.workdir.journal_reading import JournalReader, JournalState, OpenJournals, open_journals, read_records
 from taskfarmer_mpi.workdir.journal_records import Identity, read_identity
-from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, ids_in, split_line, sync_file
+from taskfarmer_mpi.workdir.lists import Recorded, append_tasks, give_back_tasks, listed_in, strike_out, sync_file
 
 log = Log(__name__)
 
@@ -113,7 +112,7 @@ def recover_at_start(farm: Farm, patience: float) -> Recovery:
         _ended(readers)  # the long way, without the lock; what comes after is short
         with farm.lock.held(patience):
             farm.catalog.advance()
-            _strike_out(farm, _ended(reader for reader in readers if is_there(reader.path)))
+            strike_out(farm, _ended(reader for reader in readers if is_there(reader.path)))
     return recovery
 
 
@@ -216,7 +215,7 @@ def _settle(farm: Farm, dead: list[_Dead], patience: float) -> Recovery:
         settled = [farmer for farmer in present if _is_known(farm, farmer)]
         states = [farmer.state for farmer in settled if farmer.state is not None]
         _record(farm, states, recorded.flags)
-        _strike_out(farm, {task_id for state in states for task_id in state.ended})
+        strike_out(farm, {task_id for state in states for task_id in state.ended})
         tasks = _give_back(farm, settled, others.held(), recorded.flags)
         workdir = farm.workdir
         for path in (workdir.toprocess, workdir.added, workdir.finished, workdir.failed, workdir.removed):
@@ -253,25 +252,13 @@ def _record(farm: Farm, states: list[JournalState], recorded: bytearray) -> None
             recorded[task_id] = 1
 
 
-def _strike_out(farm: Farm, ended: set[int]) -> None:
-    """Take tasks that have ended off the stacks: after a loss of power the cut of `toprocess` may be missing."""
-    for path in (farm.workdir.toprocess, farm.workdir.added):
-        if ended and any(True for _ in _listed(farm, path, ended)):
-            kept = b"".join(_without(lines, ended) for lines, _ in GrowingFile(path).news())
-            replace_file(path, kept, farm.lock.confirm)
-
-
-def _without(lines: bytes, tasks: set[int]) -> bytes:
-    return b"".join([line + b"\n" for line in lines.split(b"\n")[:-1] if split_line(line)[0] not in tasks])
-
-
 def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: bytearray) -> int:
     """Append to `toprocess` what was in the dead farmers' hands and is nowhere else; return how many tasks."""
     states = [(farmer, farmer.state) for farmer in dead if farmer.state is not None]
     held = {task_id for _, state in states for task_id in state.held if not recorded[task_id]} - elsewhere
     if not held:
         return 0
-    to_do = {task_id for path in (farm.workdir.toprocess, farm.workdir.added) for task_id in _listed(farm, path, held)}
+    to_do = {task_id for path in (farm.workdir.toprocess, farm.workdir.added) for task_id in listed_in(farm, path, held)}
     lost: set[int] = set()
     for farmer, state in states:
         # If some of the tasks that it took last are still on the list, it died before it cut them off, and those that are
@@ -293,14 +280,3 @@ def _give_back(farm: Farm, dead: list[_Dead], elsewhere: set[int], recorded: byt
         back -= remove_cancelled(farm, [state for _, state in states], back)
     give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in back])
     return len(back)
-
-
-def _listed(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
-    """Yield which of the `wanted` tasks a list has."""
-    for lines, _ in GrowingFile(path).news():
-        if wanted.isdisjoint(ids_in(lines)):
-            continue
-        for line in lines.split(b"\n")[:-1]:
-            task_id, text = split_line(line)
-            if task_id in wanted and farm.catalog.has(task_id, text):
-                yield task_id

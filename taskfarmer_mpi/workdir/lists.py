@@ -23,7 +23,16 @@ from taskfarmer_mpi.common.packed import PackedBlocks
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import Workdir, close_lost, lock_for_writing, open_file, read_file, share, write_all
+from taskfarmer_mpi.workdir.files import (
+    Workdir,
+    close_lost,
+    lock_for_writing,
+    open_file,
+    read_file,
+    replace_file,
+    share,
+    write_all,
+)
 from taskfarmer_mpi.workdir.growing_file import GrowingFile
 
 Confirm = Callable[[], None]
@@ -199,6 +208,29 @@ def read_list(path: Path) -> PackedBlocks | None:
         return blocks
     finally:
         os.close(fd)
+
+
+def listed_in(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
+    """Yield which of the `wanted` tasks a list has."""
+    for lines, _ in GrowingFile(path).news():
+        if wanted.isdisjoint(ids_in(lines)):
+            continue
+        for line in lines.split(b"\n")[:-1]:
+            task_id, text = split_line(line)
+            if task_id in wanted and farm.catalog.has(task_id, text):
+                yield task_id
+
+
+def strike_out(farm: Farm, ended: set[int]) -> None:
+    """Take tasks that have ended off the stacks: after a loss of power the cut of `toprocess` may be missing."""
+    for path in (farm.workdir.toprocess, farm.workdir.added):
+        if ended and any(True for _ in listed_in(farm, path, ended)):
+            kept = b"".join(_without(lines, ended) for lines, _ in GrowingFile(path).news())
+            replace_file(path, kept, farm.lock.confirm)
+
+
+def _without(lines: bytes, tasks: set[int]) -> bytes:
+    return b"".join([line + b"\n" for line in lines.split(b"\n")[:-1] if split_line(line)[0] not in tasks])
 
 
 class Recorded:

@@ -11,6 +11,7 @@ from fakes import Hand, make_farm, take_tasks
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import replace
+from taskfarmer_mpi.history.failure_filter import FailureFilter
 from taskfarmer_mpi.history.runs import Outcome, read_histories
 from taskfarmer_mpi.lives import lost_nodes
 from taskfarmer_mpi.lives.guardian import WORD
@@ -19,7 +20,6 @@ from taskfarmer_mpi.report.contents import make_report
 from taskfarmer_mpi.status.observer import Observer
 from taskfarmer_mpi.status.tables import make_rows
 from taskfarmer_mpi.trace.builder import Trace
-from taskfarmer_mpi.upkeep.failure_filter import FailureFilter
 from taskfarmer_mpi.upkeep.recovery import Recovery, recover
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import node_name

@@ -20,9 +20,9 @@ from taskfarmer_mpi.cli.streams import show
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.wording import list_ids, tasks
 from taskfarmer_mpi.errors import UserError, describe
+from taskfarmer_mpi.history.failure_filter import LOG_LINES, FailureFilter
 from taskfarmer_mpi.history.runs import FarmerState, read_histories
 from taskfarmer_mpi.history.task_texts import count_tasks
-from taskfarmer_mpi.upkeep.failure_filter import LOG_LINES, FailureFilter
 from taskfarmer_mpi.upkeep.reopening import LOCK_PATIENCE, hands, open_lock, read_stored
 from taskfarmer_mpi.upkeep.retry import Retried, retry_tasks
 from taskfarmer_mpi.workdir.files import Workdir, read_file

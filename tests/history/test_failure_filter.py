@@ -12,7 +12,7 @@ from helpers import Site, settled
 
 from taskfarmer_mpi.common.causes import Cause
 from taskfarmer_mpi.common.values import replace
-from taskfarmer_mpi.upkeep.failure_filter import FailureFilter
+from taskfarmer_mpi.history.failure_filter import FailureFilter
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.journal import Journal
 

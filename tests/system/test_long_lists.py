@@ -1,4 +1,4 @@
-"""What a list costs that is long: memory, counted by the kernel."""
+"""What a long list costs a farmer: memory, counted by the kernel."""
 
 import sys
 
