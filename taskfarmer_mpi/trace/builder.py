@@ -25,7 +25,7 @@ from taskfarmer_mpi.trace.events import (
 )
 from taskfarmer_mpi.trace.farmer_lane import FarmerLane
 from taskfarmer_mpi.trace.pytaskfarmer_part import FIRST_PID, PlainPart
-from taskfarmer_mpi.trace.run_table import CAUSES, OPEN, RunTable
+from taskfarmer_mpi.trace.run_table import CAUSES, OPEN, OUTCOMES, Row, RunTable
 from taskfarmer_mpi.trace.totals import Totals
 from taskfarmer_mpi.workdir.files import Workdir, open_file
 from taskfarmer_mpi.workdir.lists import split_line
@@ -63,7 +63,7 @@ class Trace:
         self._workdir = workdir
         self._texts = texts
         self._name_of: Callable[[int], str] = _nameless
-        self._runs = RunTable()
+        self._runs = RunTable(workdir.path)
         self._pids: list[int] = []
         self._names: list[str] = []
         self._reasons: list[str] = []
@@ -125,43 +125,43 @@ class Trace:
     def _busy(self, first: int, pid: int) -> Iterator[bytes]:
         """Yield how many slots of a farmer were busy."""
         busy = Curve(POINTS)
-        for row in range(first, len(self._runs)):
-            busy.add(self._runs.begin[row], 1)
-            if self._runs.end[row] != OPEN:
-                busy.add(self._runs.end[row], -1)
+        for _, _, _, begin, end, *_ in self._runs.rows(first):
+            busy.add(begin, 1)
+            if end != OPEN:
+                busy.add(end, -1)
         for moment, value in busy.means():
             yield encode_count(pid, "slots", "busy", moment, value)
 
     def _slices(self) -> Iterator[bytes]:
-        runs, pids = self._runs, self._pids
         failure_word = choose_failure_word(self._some_finished())
-        for row in range(len(runs)):
-            task, farmer, outcome = runs.task[row], runs.farmer[row], runs.outcome_of(row)
+        for row, values in enumerate(self._runs.rows()):
+            farmer, slot, task, begin, end, number, code, cpu, max_rss, cause = values
+            pid, outcome = self._pids[farmer], OUTCOMES[number]
             text, called = self._text_of(task), self._name_of(task)
             yield encode_slice(
                 Slice(
-                    pid=pids[farmer],
-                    tid=pids[farmer] + 1 + runs.slot[row],
-                    begin=runs.begin[row],
-                    end=runs.end[row],
+                    pid=pid,
+                    tid=pid + 1 + slot,
+                    begin=begin,
+                    end=end,
                     task=task,
                     name=name_run(outcome, task, text, failure_word, called),
                     text=text,
                     outcome=outcome,
-                    code=runs.code[row],
-                    attempt=runs.attempt[row],
-                    cpu=runs.cpu[row],
-                    max_rss=runs.max_rss[row],
+                    code=code,
+                    attempt=self._runs.attempt(row),
+                    cpu=cpu,
+                    max_rss=max_rss,
                     farmer=self._names[farmer],
                     reason=self._reasons[farmer],
-                    cause=CAUSES[runs.cause[row]],
+                    cause=CAUSES[cause],
                     called=called,
                 )
             )
             if outcome in (Outcome.FINISHED, Outcome.FAILED):
-                self._totals.end(runs.end[row], is_finished=outcome is Outcome.FINISHED)
-            if runs.previous[row] >= 0:
-                yield from self._next_run(runs.previous[row], row)
+                self._totals.end(end, is_finished=outcome is Outcome.FINISHED)
+            if self._runs.previous(row) >= 0:
+                yield from self._next_run(self._runs[self._runs.previous(row)], row, values)
 
     def _text_of(self, task: int) -> str:
         return self._texts[task] if task < len(self._texts) else f"task {task}"
@@ -169,23 +169,27 @@ class Trace:
     def _some_finished(self) -> Iterator[str]:
         """Yield the names of some runs that finished, of all parts of the list."""
         for row in range(0, len(self._runs), len(self._runs) // SAMPLE + 1):
-            outcome, task = self._runs.outcome_of(row), self._runs.task[row]
+            _, _, task, _, _, number, *_ = self._runs[row]
+            outcome = OUTCOMES[number]
             if outcome is Outcome.FINISHED:
                 yield name_run(outcome, task, self._text_of(task), "", self._name_of(task))
 
-    def _next_run(self, before: int, row: int) -> Iterator[bytes]:
+    def _next_run(self, before: Row, row: int, values: Row) -> Iterator[bytes]:
         """Yield the arrow from a run that did not finish to the next one of its task; its task was not done after all."""
-        runs = self._runs
-        outcome = runs.outcome_of(before)
+        _, _, _, _, end, number, *_ = before
+        begin, outcome = values[3], OUTCOMES[number]
         if outcome in (Outcome.FINISHED, Outcome.FAILED):
-            self._totals.end(runs.begin[row], is_finished=outcome is Outcome.FINISHED, change=-1)
-        if outcome is not Outcome.FINISHED and runs.end[before] != OPEN:
-            source = (*self._lane(before), runs.end[before] - 1)
-            yield from encode_arrow(row + 1, source, (*self._lane(row), runs.begin[row]))
+            self._totals.end(begin, is_finished=outcome is Outcome.FINISHED, change=-1)
+        if outcome is not Outcome.FINISHED and end != OPEN:
+            yield from encode_arrow(row + 1, (*self._lane(before), end - 1), (*self._lane(values), begin))
 
-    def _lane(self, row: int) -> tuple[int, int]:
-        pid = self._pids[self._runs.farmer[row]]
-        return pid, pid + 1 + self._runs.slot[row]
+    def _lane(self, values: Row) -> tuple[int, int]:
+        farmer, slot, *_ = values
+        return self._pids[farmer], self._pids[farmer] + 1 + slot
+
+    def close(self) -> None:
+        """Give up what it holds; nothing can be asked of it any more."""
+        self._runs.close()
 
     def plain_part(self) -> PlainPart:
         """Return what adds the events of plain farmers, once `events` came to its end."""

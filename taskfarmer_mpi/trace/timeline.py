@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -85,8 +85,7 @@ def merge_timeline(workdir: Workdir, lock: WorkLock, texts: Texts, patience: flo
     OSError
         If the trace cannot be written.
     """
-    trace = Trace(workdir, texts)
-    with temporary_file(workdir.timeline) as (fd, temporary):
+    with closing(Trace(workdir, texts)) as trace, temporary_file(workdir.timeline) as (fd, temporary):
         writer = _Writer(lambda data: write_all(fd, data))
         writer.extend(trace.events())
         writer.flush()
@@ -168,8 +167,11 @@ def write_trace(
     """
     import gzip
 
-    trace = Trace(workdir, texts)
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", _COMPRESSION, raw, 0.0) if is_gzip else nullcontext(raw) as file:
+    with (
+        closing(Trace(workdir, texts)) as trace,
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", _COMPRESSION, raw, 0.0) if is_gzip else nullcontext(raw) as file,
+    ):
         writer = _Writer(file.write)
         writer.extend(trace.events())
         snapshot, troubles = _take_snapshot(workdir, lock, patience)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 from taskfarmer_mpi.common.values import Value
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
-from taskfarmer_mpi.workdir.files import open_file
+from taskfarmer_mpi.workdir.growing_file import open_lines, read_list
 from taskfarmer_mpi.workdir.journal_reading import OpenJournals
-from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in, read_lines, read_list, sync_file
+from taskfarmer_mpi.workdir.lists import give_back_tasks, ids_in, sync_file
 
 PLAIN_PATIENCE = 2.0
 """How long the end of a job waits for tasks that only a plain farmer can have in its hands [s]."""
@@ -107,17 +105,7 @@ def _open_lists(farm: Farm, opened: ExitStack) -> _Lists:
 def _open_recorded(farm: Farm, opened: ExitStack) -> _Lists:
     workdir = farm.workdir
     recorded = ((_FINISHED, workdir.finished), (_FAILED, workdir.failed), (_REMOVED, workdir.removed))
-    return [(place, _open_lines(path, opened)) for place, path in recorded]
-
-
-def _open_lines(path: Path, opened: ExitStack) -> Iterator[bytes]:
-    """Return what yields the whole lines that a list has now, in blocks."""
-    try:
-        fd = open_file(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return iter(())
-    opened.callback(os.close, fd)
-    return read_lines(fd, os.fstat(fd).st_size)
+    return [(place, open_lines(path, opened)) for place, path in recorded]
 
 
 def _count(farm: Farm, lists: _Lists, held: set[int]) -> Census:

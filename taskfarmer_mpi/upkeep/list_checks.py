@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from taskfarmer_mpi.common.packed import PackedBlocks
@@ -13,8 +14,8 @@ from taskfarmer_mpi.workdir.catalog import Catalog
 from taskfarmer_mpi.workdir.configuration import Stored
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, read_file
-from taskfarmer_mpi.workdir.growing_file import GrowingFile
-from taskfarmer_mpi.workdir.lists import ids_in, read_list, split_line, split_removed
+from taskfarmer_mpi.workdir.growing_file import GrowingFile, open_lines, read_list
+from taskfarmer_mpi.workdir.lists import ids_in, split_line, split_removed
 
 _REMEDY = (
     "put it back as it was, take it over with --accept-changes (taskfarmer-ctl check shows what differs), or begin anew with"
@@ -30,9 +31,10 @@ class Lists(Value):
     """The SHA-256 of what it has."""
     toprocess: PackedBlocks | None
     added: PackedBlocks | None
-    finished: PackedBlocks | None
-    failed: PackedBlocks | None
-    removed: PackedBlocks | None
+    finished: Iterable[bytes]
+    """The recorded ones can be read once, as long as they are open."""
+    failed: Iterable[bytes]
+    removed: Iterable[bytes]
 
     @staticmethod
     def read_run(workdir: Workdir) -> tuple[bytes | None, str]:
@@ -43,10 +45,10 @@ class Lists(Value):
         return read_file(workdir.config), sha.hexdigest()
 
     @classmethod
-    def read(cls, workdir: Workdir) -> Lists:
-        """Read them; the lock is held."""
-        paths = (workdir.toprocess, workdir.added, workdir.finished, workdir.failed, workdir.removed)
-        return cls(*cls.read_run(workdir), *map(read_list, paths))
+    def read(cls, workdir: Workdir, opened: ExitStack) -> Lists:
+        """Read them, or open them; the lock is held."""
+        recorded = [open_lines(path, opened) for path in (workdir.finished, workdir.failed, workdir.removed)]
+        return cls(*cls.read_run(workdir), read_list(workdir.toprocess), read_list(workdir.added), *recorded)
 
 
 class Checked(Value):
@@ -83,7 +85,7 @@ def check_lists(farm: Farm, stored: Stored | None, lists: Lists) -> Checked:
             _flag(recorded, ids)
     seen = bytearray(recorded)
     has_done_tasks = False
-    for path, content in ((workdir.toprocess, lists.toprocess), (workdir.added, lists.added)):
+    for path, content in ((workdir.toprocess, lists.toprocess or ()), (workdir.added, lists.added or ())):
         for ids in _examine(farm, path, content, None if is_same else changes):
             has_done_tasks |= _flag(seen, ids)
     if changes or (stored is not None and not is_same):
@@ -130,7 +132,7 @@ def _describe(farm: Farm, changes: list[str]) -> str:
     return f"{changes[0]}: the tasklist no longer matches the work directory{more}: {_REMEDY}"
 
 
-def _examine(farm: Farm, path: Path, content: PackedBlocks | None, changes: list[str] | None) -> Iterator[Sequence[int]]:
+def _examine(farm: Farm, path: Path, content: Iterable[bytes], changes: list[str] | None) -> Iterator[Sequence[int]]:
     """Yield the IDs in the blocks of one list after checking each line.
 
     If `changes` is a list, the texts are compared, and it gets those that differ. Otherwise the tasklist is known to be that
@@ -139,7 +141,7 @@ def _examine(farm: Farm, path: Path, content: PackedBlocks | None, changes: list
     is_stack = path in (farm.workdir.toprocess, farm.workdir.added)
     split = split_removed if path == farm.workdir.removed else split_line
     number = 1
-    for block in content or ():
+    for block in content:
         ids = _sound_ids(farm.catalog, block, is_stack=is_stack) if changes is None and split is split_line else None
         yield list(_check_lines(farm, path, block, number, split, changes, is_stack=is_stack)) if ids is None else ids
         number += block.count(b"\n")

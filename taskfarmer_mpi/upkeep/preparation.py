@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from taskfarmer_mpi.upkeep.lock_choice import living_farmers
 from taskfarmer_mpi.workdir.configuration import Stored, encode_config, parse_config, read_config
 from taskfarmer_mpi.workdir.farm import Farm
 from taskfarmer_mpi.workdir.files import Workdir, replace_file, temporary_file, write_all
+from taskfarmer_mpi.workdir.growing_file import read_list
 from taskfarmer_mpi.workdir.journal_reading import held_tasks
-from taskfarmer_mpi.workdir.lists import read_list
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 log = Log(__name__)
@@ -83,12 +84,7 @@ def prepare(farm: Farm, wanted: Stored, patience: float, *, accepts: bool = Fals
 def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
     order: list[tuple[int, float]] = []
     while True:
-        with farm.lock.held(patience):
-            lists = Lists.read(farm.workdir)
-        stored = None if lists.config is None else parse_config(lists.config, farm.workdir.config)
-        listed, accepted = (None, None) if stored is None else (stored.listed, stored.accepted)
-        farm = Farm.of(farm.workdir, farm.lock, farm.handler, listed, farm.rules, accepted)
-        checked = check_lists(farm, stored, lists)
+        farm, stored, lists, checked = _look(farm, patience)
         config = stored or replace(wanted, listed=farm.catalog.listed, digest=farm.catalog.lines.digest(farm.catalog.listed))
         forgotten = ForgottenTasks(farm, checked.seen)
         order = order or _make_order(farm, stored)
@@ -114,6 +110,17 @@ def _prepare(farm: Farm, wanted: Stored, patience: float) -> Farm:
         break
     add_all_appended(farm, farm.catalog.lines, patience)
     return farm
+
+
+def _look(farm: Farm, patience: float) -> tuple[Farm, Stored | None, Lists, Checked]:
+    """Read the work directory as it is at one moment, and check it."""
+    with ExitStack() as opened:
+        with farm.lock.held(patience):
+            lists = Lists.read(farm.workdir, opened)
+        stored = None if lists.config is None else parse_config(lists.config, farm.workdir.config)
+        listed, accepted = (None, None) if stored is None else (stored.listed, stored.accepted)
+        farm = Farm.of(farm.workdir, farm.lock, farm.handler, listed, farm.rules, accepted)
+        return farm, stored, lists, check_lists(farm, stored, lists)
 
 
 def _look_at_settings(farm: Farm) -> Callable[[], object]:

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taskfarmer_mpi.common.causes import Cause
-from taskfarmer_mpi.common.packed import PackedBlocks
 from taskfarmer_mpi.errors import FarmError, farm_error
 from taskfarmer_mpi.tasklists.task import Task
 from taskfarmer_mpi.workdir.farm import Farm
@@ -180,34 +179,6 @@ def ids_in(data: bytes) -> Iterator[int]:
         end = data.rfind(b"\n", start, start + _BLOCK) + 1 or data.find(b"\n", start) + 1 or len(data)
         yield from map(int, _LINE_IDS.findall(data, start, end))
         start = end
-
-
-def read_lines(fd: int, size: int) -> Iterator[bytes]:
-    """Yield the whole lines in the first `size` bytes of an open file, in blocks."""
-    offset, torn = 0, b""
-    while block := os.pread(fd, min(_BLOCK, size - offset), offset):
-        offset += len(block)
-        lines, newline, torn = (torn + block).rpartition(b"\n")
-        if newline:
-            yield lines + newline
-
-
-def read_list(path: Path) -> PackedBlocks | None:
-    """Return the whole lines that a list has now, in blocks; None if there is no such file.
-
-    They are kept compressed, so that they can be looked at when others may change the list again.
-    """
-    try:
-        fd = open_file(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        blocks = PackedBlocks()
-        for lines in read_lines(fd, os.fstat(fd).st_size):
-            blocks.append(lines)
-        return blocks
-    finally:
-        os.close(fd)
 
 
 def listed_in(farm: Farm, path: Path, wanted: set[int]) -> Iterator[int]:
