@@ -252,7 +252,7 @@ _BREAKAGES = [
     Breakage(
         "a task that ended stays on the list",
         "upkeep/recovery.py",
-        "        _strike_out(farm, {",
+        "        strike_out(farm, {",
         "        (farm, {",
         _at_each_call("visit", "POWER-1.0"),
         "recorded twice",
