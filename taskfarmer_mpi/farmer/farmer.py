@@ -164,8 +164,7 @@ class Farmer:
             self._overseer.step()
             if self._kill_at is not None and (not self._pool.busy or self._clock() >= self._kill_at):
                 self._drop_all()
-            now = self._clock()
-            for run in self._tasks.judged(now):
+            for run in self._tasks.judged(now := self._clock()):
                 self._judge.end(run, now)
             self._tasks.bring_back(now)
             self._heed_node()
@@ -216,8 +215,7 @@ class Farmer:
 
     def _heed_deadline(self) -> None:
         """Start no more tasks once one may last longer than the time left."""
-        deadline = self._limits.deadline()
-        if deadline < math.inf and self._clock() + self.task_time > deadline and self.takes_tasks:
+        if (end := self._limits.deadline()) < math.inf and self._clock() + self.task_time > end and self.takes_tasks:
             self.drain(f"a task may take {self.task_time:.3g} s, which is more than the time left")
 
     def _fill(self) -> None:
