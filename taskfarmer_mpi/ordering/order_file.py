@@ -41,10 +41,21 @@ class KeptOrder:
 
     def __init__(self, workdir: Workdir) -> None:
         self._workdir = workdir
-        self._places: Mapping[int, int] | None = None
+        self._places: Mapping[int, int] = {}
+        self._state: tuple[int, ...] = ()
+        """Of the file when it was read."""
 
     def place(self, task: int) -> int:
         """Return when a task comes: the lower, the earlier; one of which the order says nothing comes after all others."""
-        if self._places is None:
+        if task not in self._places and (state := self._look()) != self._state:
+            self._state = state
             self._places = {known: place for place, known in enumerate(read_order(self._workdir))}
         return self._places.get(task, len(self._places) + task)
+
+    def _look(self) -> tuple[int, ...]:
+        """Return what changes when the file does: another one is put in its place when tasks are added."""
+        try:
+            status = self._workdir.order.stat()
+        except OSError:
+            return (0,)  # and have the reader say why
+        return status.st_ino, status.st_size, status.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -150,6 +151,21 @@ class TableTaskList:
                     raise UserError(f"{text[:60]!r}: {error}") from error
 
         return join_directives(texts())
+
+    def costs_of(self, rows: Sequence[str]) -> list[float]:
+        """Return what the tasks of some rows are expected to last by a column [s]; NaN where it does not say it.
+
+        Raises
+        ------
+        ValueError
+            If a row does not fit the header, or its cost is none.
+        """
+        from taskfarmer_mpi.tasklists.row_settings import RowSettings
+
+        settings = RowSettings(self._names)
+        for row in rows:
+            settings.read("", self._values(row))
+        return list(settings.costs) or [math.nan] * len(rows)
 
     def command_of(self, row: str) -> str:
         """Return the command of a row.

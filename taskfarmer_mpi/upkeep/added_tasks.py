@@ -56,8 +56,21 @@ def add_tasks(
             append_settings(farm, first, directives, start, start + len(texts))
         append_lines(farm.workdir.tasks_added, encode_added(first, texts, origin), farm.lock.confirm)
         farm.catalog.advance()
-        give_back_tasks(farm, [Task(task_id, farm.catalog[task_id]) for task_id in range(first, len(farm.catalog))])
+        put_on_list(farm, range(first, len(farm.catalog)), has_place=origin is not Origin.THEN)
     return range(first, len(farm.catalog))
+
+
+def put_on_list(farm: Farm, added: range, *, has_place: bool = True) -> None:
+    """Put tasks on the list that the catalog has by now, in their place where tasks have an order of their own."""
+    tasks = [Task(task_id, farm.catalog[task_id]) for task_id in added]
+    if farm.rules.order == "given" or not has_place:
+        give_back_tasks(farm, tasks)
+        return
+    from taskfarmer_mpi.ordering.insertion import insert_tasks, sort_added
+
+    insert_tasks(farm, added)
+    give_back_tasks(farm, tasks)
+    sort_added(farm)
 
 
 def add_appended(farm: Farm, lines: Lines) -> range:

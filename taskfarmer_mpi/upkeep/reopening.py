@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from taskfarmer_mpi.errors import UserError
 from taskfarmer_mpi.lives.life_locks import LifeLock
+from taskfarmer_mpi.policies.rules import read_rules
 from taskfarmer_mpi.upkeep.lock_choice import agree_on_lock
 from taskfarmer_mpi.upkeep.ownership import safe_lock_paths
 from taskfarmer_mpi.workdir.configuration import Stored, read_config
@@ -77,7 +78,7 @@ def reopen_farm(workdir: Workdir, environ: Mapping[str, str], *, is_entering: bo
     handler = make_handler(stored.handler, stored.tasklist, str(workdir.path))
     if not handler.tasks.begins_with(stored.begun, stored.digest):
         raise UserError(f"{stored.tasklist}: its first {stored.begun} tasks are not those for which {workdir.path} was made")
-    return Farm.of(workdir, lock, handler, stored.listed, accepted=stored.accepted)
+    return Farm.of(workdir, lock, handler, stored.listed, read_rules(stored.rules), stored.accepted)
 
 
 @contextmanager

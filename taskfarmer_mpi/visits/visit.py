@@ -32,7 +32,7 @@ from taskfarmer_mpi.workdir.lists import (
     is_plain_farmer_about,
     locked_list,
 )
-from taskfarmer_mpi.workdir.stack import Place, Stack, Top, open_stack
+from taskfarmer_mpi.workdir.stack import Place, Stack, Top, open_stack, top_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,11 +254,13 @@ class Visitor:
         stacks = [self._farm.workdir.toprocess]
         if self._farm.catalog.listed < len(self._farm.catalog) and self._farm.workdir.added.exists():
             stacks.append(self._farm.workdir.added)
+        if self._place is not None and len(stacks) > 1:
+            place = self._place
+            stacks.sort(key=lambda path: place(top_of(path)))
         is_empty = True
         for path in stacks:
-            place = self._place if path == stacks[0] else None
-            fd = ready if path == stacks[0] else None
-            with open_stack(path, self._is_known, self._farm.lock.confirm, place, fd) as stack:
+            fd = ready if path == self._farm.workdir.toprocess else None
+            with open_stack(path, self._is_known, self._farm.lock.confirm, self._place, fd) as stack:
                 top = self._look(stack, count, leaves_failed=leaves_failed)
                 taken = self._without_recorded(top.tasks)
                 if top.tasks:

@@ -211,7 +211,7 @@ def open_stack(
             fd = opened.enter_context(opened_list(path, 0, confirm)) if ready is None else ready
             size = repair_end(fd)
             is_suspect = _is_rewritten(fd, size) if place is None else _is_ascending(fd, size)
-            if is_suspect and _restore_order(path, is_valid, confirm, place or int):
+            if is_suspect and restore_order(path, is_valid, confirm, place or int):
                 fd = opened.enter_context(opened_list(path, 0, confirm))
                 size = repair_end(fd)
         except FileNotFoundError as error:
@@ -250,7 +250,7 @@ def _is_ascending(fd: int, size: int) -> bool:
     return True
 
 
-def _restore_order(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm, place: Place) -> bool:
+def restore_order(path: Path, is_valid: Callable[[Task], bool], confirm: Confirm, place: Place) -> bool:
     """Put a list in order; return whether it is another file now."""
     data = read_file(path) or b""
     tasks = [_parse_known(path, line, is_valid) for line in data.split(b"\n")[:-1]]  # or garbage on the top would sink
@@ -260,6 +260,13 @@ def _restore_order(path: Path, is_valid: Callable[[Task], bool], confirm: Confir
         return False
     replace_file(path, restored, confirm)
     return True
+
+
+def top_of(path: Path) -> int:
+    """Return the task on top of a stack by its ID; -1 if there is none."""
+    size = path.stat().st_size if path.exists() else 0
+    tail = (read_file(path, max(0, size - _BLOCK)) or b"") if size else b""
+    return _leading_id(tail[tail.rfind(b"\n", 0, -1) + 1 :])
 
 
 def _leading_id(line: bytes) -> int:
