@@ -77,16 +77,18 @@ class Orders(Value):
         Parameters
         ----------
         slots
-            Slots of each rank; None for its share of the node's CPUs.
+            Slots of each rank; None for its share.
         """
-        ranks = Counter(self.hosts.values())
-        crowded = [host for host in ranks if ranks[host] > 1 and ranks[host] * (slots or 1) > self.cpus[host]]
+        ranks, all_slots = Counter(self.hosts.values()), Counter[str]()
+        for rank, host in self.hosts.items():
+            all_slots[host] += slots or self.shares[rank]
+        crowded = [host for host in ranks if ranks[host] > 1 and all_slots[host] > self.cpus[host]]
         if not crowded:
             return None
         host = crowded[0]
         more = f" (as on {len(crowded) - 1} more)" if len(crowded) > 1 else ""
         return (
-            f"{ranks[host]} ranks on {host}{more} have {ranks[host] * (slots or 1)} slots for {self.cpus[host]} CPUs: start"
+            f"{ranks[host]} ranks on {host}{more} have {all_slots[host]} slots for {self.cpus[host]} CPUs: start"
             " one rank per node (srun --ntasks-per-node=1, mpiexec -ppn 1), or share the CPUs among the ranks (--proc auto)"
         )
 

@@ -168,8 +168,10 @@ def test_slots_are_numbered_through_on_each_node(hosts: str, slots: int | None, 
     assert [orders.slots_before(rank, slots) for rank in range(4)] == before
 
 
-def _orders(hosts: list[str], cpus: dict[str, int]) -> Orders:
-    return Orders({}, {}, hosts=dict(enumerate(hosts)), cpus=cpus)
+def _orders(hosts: list[str], cpus: dict[str, int], share: int = 0) -> Orders:
+    """Return orders with so many slots for each rank, or its part of the CPUs."""
+    shares = {rank: share or max(1, cpus[host] // hosts.count(host)) for rank, host in enumerate(hosts)}
+    return Orders({}, shares, hosts=dict(enumerate(hosts)), cpus=cpus)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +193,10 @@ def test_ranks_of_a_node_with_more_slots_than_cpus_are_warned_of(
     assert (found is None) == (warning is None)
     if warning is not None:
         assert re.match(warning, str(found))
+
+
+def test_slots_that_were_dealt_count_as_they_are() -> None:
+    assert str(_orders(["n1", "n1"], {"n1": 4}, share=3).crowding(None)).startswith("2 ranks on n1 have 6 slots for 4 CPUs")
 
 
 @pytest.mark.parametrize(
