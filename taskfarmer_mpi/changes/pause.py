@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from taskfarmer_mpi.workdir.files import Workdir, node_name, read_file, replace_file, user_name
+from taskfarmer_mpi.common.wording import user_name
+from taskfarmer_mpi.workdir.files import Workdir, node_name, read_file, replace_file
 from taskfarmer_mpi.workdir.locks import WorkLock
 
 

@@ -99,3 +99,13 @@ def list_ids(ids: Iterable[int]) -> str:
 def shorten(text: str, width: int) -> str:
     """Return at most `width` characters of a text; an ellipsis stands for what is left out."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def user_name(number: int) -> str:
+    """Return the name of a user, or the number of one without a name."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

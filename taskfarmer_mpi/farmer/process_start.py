@@ -8,6 +8,7 @@ import signal
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from taskfarmer_mpi.common.log import Log
 from taskfarmer_mpi.common.values import replace
@@ -16,7 +17,7 @@ from taskfarmer_mpi.farmer.script_file import Action, script_file
 from taskfarmer_mpi.lives.life_locks import TASK_LOCK_FD, LifeLock
 from taskfarmer_mpi.runners.shell import Launch, launch_bash
 from taskfarmer_mpi.tasklists.task import Task
-from taskfarmer_mpi.workdir.files import Workdir, open_file, share, write_all
+from taskfarmer_mpi.workdir.files import Workdir, make_folder, open_file, share, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class ProcessStart:
         self._environ = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         self._first_node_slot = first_node_slot
         self._logs = workdir.logs
-        self._log_prefix = f"{workdir.logs}/log_"
+        self._folder_of = workdir.log_folder
         self._shares_logs = bool(workdir.logs.stat().st_mode & stat.S_IWGRP)
         self._has_logs = has_logs
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -98,13 +99,13 @@ class ProcessStart:
         FarmError
             If it would be the same with the log of the next task.
         """
-        path = f"{self._log_prefix}{task.id}"
+        path = f"{self._folder_of(task.id)}/log_{task.id}"
         if not self._has_logs:
             with suppress(OSError):  # what an earlier run has left would be taken for this one's
                 os.unlink(path)
             return os.dup(self._null)
         try:
-            fd = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            fd = self._open_for_writing(path)
         except OSError as error:
             if not _is_taken(path):
                 raise farm_error(f"{path}: cannot write the log", error) from error
@@ -113,6 +114,18 @@ class ProcessStart:
         if self._shares_logs:
             share(fd, self._logs)
         return fd
+
+    @staticmethod
+    def _open_for_writing(path: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        try:
+            return open_file(path, flags)
+        except FileNotFoundError:  # the folder of its thousand, perhaps
+            folder = Path(path).parent
+            if not folder.name.isdigit():
+                raise
+            make_folder(folder)
+            return open_file(path, flags)
 
     def spawn(self, task: Task, slots: tuple[int, ...], launch: Launch, log_fd: int) -> int:
         """Start the process of a task, in the first of the slots that it takes, and return its number.

@@ -49,7 +49,7 @@ class Owner:
         self.lock_path = task_lock
         self.workdir = workdir
         self.lock = os.fsencode(os.path.realpath(task_lock))
-        self.log_prefix = os.fsencode(os.path.realpath(f"{workdir}/logs")) + b"/log_"
+        self.log_folder = os.fsencode(os.path.realpath(f"{workdir}/logs")) + b"/"
         self._jobs = jobs
         self._cgroup_job = cgroup_job
         self.running_tasks = self._begun_tasks
@@ -149,20 +149,21 @@ def _look_at_files(process: str, owner: Owner) -> tuple[bool, int | None]:
     task = None
     for fd in os.listdir(f"/proc/{process}/fd"):
         link = _link(f"/proc/{process}/fd/{fd}")
-        is_lock, is_log = link == owner.lock, link.startswith(owner.log_prefix)
+        is_lock, is_log = link == owner.lock, link.startswith(owner.log_folder)
         flags = _flags(process, fd) if is_lock or is_log else 0
         if flags & os.O_CLOEXEC:
             continue  # a farmer that looks at the lock, or makes the log for the task's next run
         if is_lock:
             return True, None
         if is_log and flags & (os.O_WRONLY | os.O_RDWR):
-            task = _task_of(link[len(owner.log_prefix) :])
+            task = _task_of(link[len(owner.log_folder) :])
     return False, task
 
 
 def _task_of(name: bytes) -> int | None:
-    """Return the task of a log, from what comes after ``log_``; a retry keeps an old log as ``log_<ID>.<N>``."""
-    digits = name.partition(b".")[0]
+    """Return the task of a log, by its path in the folder of logs; a retry keeps an old log as ``log_<ID>.<N>``."""
+    mark, _, number = name.rpartition(b"/")[2].partition(b"_")
+    digits = number.partition(b".")[0] if mark == b"log" else b""
     return int(digits) if digits.isdigit() else None
 
 

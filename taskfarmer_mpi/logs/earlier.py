@@ -8,15 +8,16 @@ from pathlib import Path
 
 from taskfarmer_mpi.logs.packs import encode_earlier
 from taskfarmer_mpi.logs.reading import Logs
-from taskfarmer_mpi.workdir.files import Workdir
+from taskfarmer_mpi.workdir.files import Workdir, make_folder
 from taskfarmer_mpi.workdir.lists import append_lines
 
 
 def keep_log(workdir: Workdir, task_id: int) -> Path | None:
-    """Rename a task's log to ``log_<ID>.<N>``, with the first number that is free, and return that; None if it has none."""
+    """Rename a task's log to ``log_<ID>.<N>``, with the first number that is free; return its path, None if it has none."""
     path = workdir.log(task_id)
     if not (path.is_symlink() or path.is_file()):
         return None
+    make_folder(workdir.log_folder(task_id))
     kept = next(_free_names(workdir, task_id))
     path.rename(kept)
     return kept
@@ -25,7 +26,7 @@ def keep_log(workdir: Workdir, task_id: int) -> Path | None:
 def _free_names(workdir: Workdir, task_id: int) -> Iterator[Path]:
     packed = Logs(workdir, [task_id]).packed(task_id)
     for number in count(1):
-        kept = workdir.log(task_id).with_name(f"log_{task_id}.{number}")
+        kept = workdir.log_folder(task_id) / f"log_{task_id}.{number}"
         if not kept.exists() and number not in packed:
             yield kept
 

@@ -58,7 +58,7 @@ class LogKeeper:
             return
         self._next_look = self._clock() + _LOOK
         try:
-            self._holes.look([f"{self._workdir.logs}/log_{task}" for task in tasks])
+            self._holes.look([str(self._workdir.log(task)) for task in tasks])
         except OSError as error:
             self._complain(error)
 
@@ -103,7 +103,7 @@ class LogKeeper:
             self._store(ready, is_last=True)
             return
         for ended in ready:
-            path = f"{self._workdir.logs}/log_{ended.task}"
+            path = str(self._workdir.log(ended.task))
             if self._form == "failed" and ended.is_finished:
                 self._remove(path, ended.file)
             elif self._limit:
@@ -131,11 +131,11 @@ class LogKeeper:
             self._pack = PackWriter(self._workdir, self._farmer, is_compressed=self._form == "packed-gzip")
         self._pack.add((ended.task, ended.number, content, is_last) for ended, content in batch)
         for ended, _ in batch:
-            self._remove(f"{self._workdir.logs}/log_{ended.task}", ended.file)
+            self._remove(str(self._workdir.log(ended.task)), ended.file)
 
     def _read(self, ended: _Ended) -> bytes | None:
         """Return what is to be packed of a log; None if it is another run's, or too large: then it is cut at most."""
-        path = f"{self._workdir.logs}/log_{ended.task}"
+        path = str(self._workdir.log(ended.task))
         try:
             fd = open_file(path, os.O_RDONLY)
         except FileNotFoundError:

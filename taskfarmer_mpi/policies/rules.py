@@ -107,6 +107,11 @@ class Rules(Value):
         return self.log_form != "none"
 
     @property
+    def has_log_files(self) -> bool:
+        """Whether there is a file for each log that is kept."""
+        return self.log_form in ("files", "failed")
+
+    @property
     def handles_logs(self) -> bool:
         """Whether anything is done with logs once tasks have ended."""
         return self.log_form == "failed" or self.packs_logs or (self.has_logs and self.log_limit > 0)

@@ -189,7 +189,7 @@ class Start:
         if not is_foreign(plan.handler):
             self._look_for_holdings(rules, workdir, handler)
         self._runner = make_runner(plan.runner)
-        workdir.create()
+        workdir.create(len(handler.tasks) if rules.has_log_files else 0)
         bind_to_lock(workdir, paths[0])
         self.lock = WorkLock(workdir, paths, f"{node_name()} pid {os.getpid()} ({self._name})")
         self.lock.is_hurried = self._is_hurried

@@ -156,12 +156,17 @@ class Trace:
                     reason=self._reasons[farmer],
                     cause=CAUSES[cause],
                     called=called,
+                    log=self._log_of(task),
                 )
             )
             if outcome in (Outcome.FINISHED, Outcome.FAILED):
                 self._totals.end(end, is_finished=outcome is Outcome.FINISHED)
             if self._runs.previous(row) >= 0:
                 yield from self._next_run(self._runs[self._runs.previous(row)], row, values)
+
+    def _log_of(self, task: int) -> str:
+        folder = self._workdir.log_folder(task)
+        return f"logs/log_{task}" if folder is self._workdir.logs else f"logs/{folder.name}/log_{task}"
 
     def _text_of(self, task: int) -> str:
         return self._texts[task] if task < len(self._texts) else f"task {task}"

@@ -50,6 +50,8 @@ class Slice(Value, is_frequent=True):
     """Why it ended without exit code 0."""
     called: str = ""
     """What a `#TF` line calls its task."""
+    log: str = ""
+    """Where its log is, or was, in the work directory."""
 
 
 def encode_event(event: Event) -> bytes:
@@ -133,7 +135,7 @@ def encode_slice(run: Slice) -> bytes:
         f'"pid":{run.pid},"tid":{run.tid},"ts":{run.begin},"args":{{"task":{run.task},"outcome":"{outcome}",{how}'
         f"{called}"
         f'"command":{quote(shorten(run.text, COMMAND_LENGTH))},"attempt":{run.attempt},{usage}'
-        f'"log":"logs/log_{run.task}","{MARK}":{quote(run.farmer)}}}}}'
+        f'"log":{quote(run.log)},"{MARK}":{quote(run.farmer)}}}}}'
     ).encode("utf-8", "replace")
 
 

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from taskfarmer_mpi.common.wording import user_name
 from taskfarmer_mpi.errors import UserError
-from taskfarmer_mpi.workdir.files import Workdir, user_name
+from taskfarmer_mpi.workdir.files import Workdir
 from taskfarmer_mpi.workdir.lock_files import lock_paths
 
 _NOBODY = 65534

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskfarmer_mpi.common.filesystems import see_attributes, see_name
+from taskfarmer_mpi.common.wording import user_name
 from taskfarmer_mpi.errors import FarmError, UserError
 
 NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
@@ -19,15 +20,9 @@ NO_LOCKS = frozenset([errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """Nothing is followed, and a pipe that somebody put in the place of a file is not waited for."""
 
-
-def user_name(number: int) -> str:
-    """Return the name of a user, or the number of one without a name."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
+LOGS_PER_FOLDER = 1000
+MANY_LOGS = 10_000
+"""With more tasks than this a new work directory has folders for logs."""
 
 
 def node_name() -> str:
@@ -198,6 +193,8 @@ class Workdir:
         self.agreement = self.path / "agreement"
         self.farmers, self.jobs = self.path / "farmers", self.path / "jobs"
         self._folders = [self.path, self.farmers]
+        self._has_log_folders: bool | None = None
+        """None before it was looked for them."""
         self.refreshed = 0
         """How often `refresh` was called."""
 
@@ -241,8 +238,8 @@ class Workdir:
             workdir._folders = [workdir.path]
         return workdir
 
-    def create(self) -> None:
-        """Make the work directory and its folders where they are missing.
+    def create(self, logs: int = 0) -> None:
+        """Make the work directory and its folders where they are missing; a new one gets folders for so many logs.
 
         Raises
         ------
@@ -253,6 +250,8 @@ class Workdir:
             self.path.mkdir(exist_ok=True)
             for folder in (self.logs, self.farmers):
                 make_folder(folder)
+            if logs > MANY_LOGS and not self.is_known:
+                make_folder(self.logs / "0")
             with temporary_file(self.farmers / "probe"):
                 pass
         except FileNotFoundError as error:
@@ -275,9 +274,17 @@ class Workdir:
                 f" directory work there: chmod -R g+rwX {shlex.quote(str(self.path))}"
             )
 
+    def log_folder(self, task_id: int) -> Path:
+        """Return the folder where farmers of ours put a task's log: one for each thousand of tasks, if there are such."""
+        if self._has_log_folders is None:
+            self._has_log_folders = (self.logs / "0").is_dir()
+        return self.logs / str(task_id // LOGS_PER_FOLDER) if self._has_log_folders else self.logs
+
     def log(self, task_id: int) -> Path:
-        """Return the path of a task's log."""
-        return self.logs / f"log_{task_id}"
+        """Return the path of a task's log; it is in `logs` itself if a PyTaskFarmer wrote the last one."""
+        own, plain = self.log_folder(task_id) / f"log_{task_id}", self.logs / f"log_{task_id}"
+        there = [path for path in (own, plain) if os.path.lexists(path)] if self._has_log_folders else []
+        return max(there, key=lambda path: path.lstat().st_mtime, default=own)
 
     def refresh(self, *, is_deep: bool = True) -> None:
         """Make this node's file system client look at the directories anew, or only at the first one.

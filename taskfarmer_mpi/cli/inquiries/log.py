@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     from taskfarmer_mpi.workdir.files import Workdir
 
     workdir = Workdir.existing(arguments.workdir)
-    path, number = workdir.log(arguments.id), arguments.attempt
-    followed = FollowedLog(path if number is None else path.with_name(f"{path.name}.{number}"))
+    task, number = arguments.id, arguments.attempt
+    followed = FollowedLog(workdir.log(task) if number is None else workdir.log_folder(task) / f"log_{task}.{number}")
     try:
         if arguments.follow and number is None:
             _follow(followed, workdir, arguments.id)

@@ -77,7 +77,9 @@ def _show_logs(workdir: Workdir, task: int) -> None:
     from taskfarmer_mpi.cli.streams import show
     from taskfarmer_mpi.logs.reading import Logs
 
-    for path in sorted(workdir.logs.glob(f"log_{task}*"), key=lambda path: (len(path.name), path.name)):
+    folders = dict.fromkeys((workdir.log_folder(task), workdir.logs))
+    found = [path for folder in folders for path in folder.glob(f"log_{task}*")]
+    for path in sorted(found, key=lambda path: (len(path.name), path.name)):
         if path.name == f"log_{task}" or path.name.startswith(f"log_{task}."):
             show(f"log: {path}")
     for number, packed in sorted(Logs(workdir, [task]).packed(task).items()):
