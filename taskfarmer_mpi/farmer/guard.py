@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
+import time
 from contextlib import suppress
 
 from taskfarmer_mpi.common.causes import describe_cause
@@ -20,6 +22,8 @@ log = Log(__name__)
 
 MAX_GUARDIANS = 10
 """How many guardians a farmer starts before it gives up."""
+PATIENCE = 2.0
+"""How long a task waits for a guardian that has to see to the lease first, and a farmer for the end of its guardian [s]."""
 
 
 class Guard:
@@ -117,9 +121,21 @@ class Guard:
             If it may not, as its file system has not answered for long.
         """
         if self._sheet is not None:
+            self._await_watch(self._sheet)
             if self._is_overdue(self._sheet):
                 raise ShortageError(f"{self._task_lock.path}: the file system does not answer")
             self._sheet.note(slot, task)
+
+    def _await_watch(self, sheet: lease.Sheet) -> None:
+        """Wait until the guardian sees to the lease: it may need a moment to begin, or hang where the server is away."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_watched(sheet):
+            if time.monotonic() > deadline:
+                raise ShortageError("the guardian of this farmer's tasks has not begun")
+            time.sleep(0.005)
+
+    def _is_watched(self, sheet: lease.Sheet) -> bool:
+        return self.pid != 0 and sheet.watcher() == self.pid
 
     def see_task_end(self, slot: int) -> None:
         """Take into account that no task runs in a slot any more."""
@@ -131,7 +147,8 @@ class Guard:
         if self._sheet is None:
             return None
         end = self._sheet.end()
-        if end is None and not self.pid and self._is_overdue(self._sheet):
+        is_unseen = end is None and not self._is_watched(self._sheet) and self._sheet.running_tasks()
+        if is_unseen and self._is_overdue(self._sheet):
             end = lease.SILENCE
         if end is None:
             return None
@@ -160,7 +177,18 @@ class Guard:
             os.close(self._sheet.fd)
         if self.pid:
             with suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+                self._await_end(time.monotonic() + PATIENCE)
+
+    def _await_end(self, deadline: float) -> None:
+        """Wait until the guardian is gone; kill one that hangs, as where the server is away."""
+        is_killed = False
+        while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                if is_killed:
+                    return
+                os.kill(self.pid, signal.SIGKILL)
+                is_killed, deadline = True, deadline + PATIENCE
+            time.sleep(0.001)
 
 
 def _first_sheet(task_lock: LifeLock) -> lease.Sheet:

@@ -128,7 +128,7 @@ class TaskStates:
             except OSError as error:
                 self.troubles.append(f"{path}: cannot read: {error.strerror}")
             if summary.has_damage:
-                said = "a line is not as farmers write them, and does not count: taskfarmer-ctl repair says which"
+                said = "a record is not as farmers write them; it does not count: see taskfarmer-ctl repair"
                 self.troubles.append(f"{path}: {said}")
 
     def _read_outcomes(self) -> None:

@@ -14,7 +14,7 @@ import os
 import select
 import time
 
-from taskfarmer_mpi.lives.owner import Owner, find_processes, kill, kill_processes, lock_holders
+from taskfarmer_mpi.lives.owner import Owner, kill, kill_processes, lock_holders, look_at_own
 
 PROOFS = 6
 """How many proofs there are in a lease."""
@@ -69,7 +69,7 @@ def prove(lock: int) -> None:
 
 
 class Sheet:
-    """Memory that a farmer shares with its guardians: when its lock was last proven, and which tasks run in its slots."""
+    """Memory that a farmer shares with its guardians: when its lock was last proven, who sees to that, which tasks run."""
 
     def __init__(self, fd: int) -> None:
         """Use what another process has made."""
@@ -92,7 +92,15 @@ class Sheet:
 
     def note(self, slot: int, task: int | None) -> None:
         """Note which task is to run in a slot, before it does; None when it has ended."""
-        self._write(1 + slot, 0 if task is None else 1 + task)
+        self._write(2 + slot, 0 if task is None else 1 + task)
+
+    def write_watcher(self, pid: int) -> None:
+        """Note which guardian sees to the lease from now on."""
+        self._write(1, pid)
+
+    def watcher(self) -> int:
+        """Return the process of the guardian that sees to the lease; 0 before there is one."""
+        return sum(self._read()[1:2])
 
     def proven(self) -> float:
         """Return when the last proof was sent that was answered [s]."""
@@ -105,7 +113,7 @@ class Sheet:
 
     def running_tasks(self) -> set[int]:
         """Return the tasks that run."""
-        return {word - 1 for word in self._read()[1:] if word}
+        return {word - 1 for word in self._read()[2:] if word}
 
     def _write(self, place: int, word: int) -> None:
         os.pwrite(self.fd, word.to_bytes(8, "little"), 8 * place)
@@ -146,9 +154,10 @@ class Watch:
         self._is_on = True
         self._nudge = _thread.allocate_lock()
         self._nudge.acquire()
-        find_processes(owner)  # so that all that it needs is in memory
+        look_at_own(owner)  # so that all that it needs is in memory
         self._looked = self._woke = now()  # it may have been stopped before it came here
         _thread.start_new_thread(self._prove, ())
+        sheet.write_watcher(os.getpid())
 
     def end(self) -> None:
         """Ask for no more proofs."""

@@ -127,6 +127,12 @@ def find_processes(owner: Owner, spared: tuple[int, ...] = ()) -> list[int]:
     return [process for process, (is_own, task) in looks.items() if is_own or task in running]
 
 
+def look_at_own(owner: Owner) -> None:
+    """Look at this process, and at who holds the lock: at no other, as a look at one that hangs may hang."""
+    _look_at(str(os.getpid()), owner)
+    lock_holders(owner)
+
+
 def _look_at(process: str, owner: Owner) -> tuple[bool, int | None]:
     """Return whether lock or name say that a process is the farmer's; else the task whose log it writes, if any."""
     try:

@@ -47,6 +47,9 @@ def test_farmer_and_guardian_read_the_same_sheet() -> None:
     mine.note(1, None)
     theirs.write_proof(200.0)
     assert (mine.proven(), mine.running_tasks()) == (200.0, {77})
+    assert mine.watcher() == 0
+    theirs.write_watcher(4711)
+    assert (mine.watcher(), mine.running_tasks()) == (4711, {77})
     theirs.write_end(SILENCE)
     assert mine.end() == SILENCE
     for sheet in (mine, theirs):

@@ -176,7 +176,7 @@ def test_a_damaged_line_of_a_closed_journal_is_a_warning_with_the_remedy(tmp_pat
         journal.write("rubbish\n")
     closed = hand.journal.path.rename(farm.workdir.farmers / "1-a.closed")
     (warning,) = look(farm.workdir).warnings
-    assert warning == f"{closed}: a line is not as farmers write them, and does not count: taskfarmer-ctl repair says which"
+    assert warning == f"{closed}: a record is not as farmers write them; it does not count: see taskfarmer-ctl repair"
 
 
 def test_the_text_is_narrow_and_cannot_command_the_terminal(tmp_path: Path) -> None:
