@@ -37,7 +37,7 @@ class TasksInHand:
         self._farmer = farmer
         self.tried: list[Attempt] = []
         """Attempts that are to be followed by others, and are not on disk."""
-        self._later: list[tuple[float, Task]] = []
+        self._later: list[tuple[float, int, Task]] = []
         self.queue: deque[Task] = deque()
         """To be started, in this order."""
         self.outcomes: list[Run] = []
@@ -79,21 +79,21 @@ class TasksInHand:
         """Have a task that failed go back to the list at some time [s]; return the number of the attempt that failed."""
         number = self.number_of(task.id)
         self.tried.append(Attempt(task.id, number, FAILED, self._farmer))
-        heapq.heappush(self._later, (moment, task))
+        heapq.heappush(self._later, (moment, task.id, task))
         return number
 
     def bring_back(self, now: float) -> None:
         """Have those tasks go back to the list for which it is time to be tried again."""
         while self._later and self._later[0][0] <= now:
-            self.back.append(heapq.heappop(self._later)[1])
+            self.back.append(heapq.heappop(self._later)[-1])
 
     def cancel(self, tasks: Collection[int]) -> None:
         """Start none of some tasks, if they wait: they are to be removed."""
-        waiting = [*self.queue, *self.back, *(task for _, task in self._later)]
+        waiting = [*self.queue, *self.back, *(task for _, _, task in self._later)]
         self.cancelled += [task for task in waiting if task.id in tasks]
         self.queue = deque(task for task in self.queue if task.id not in tasks)
         self.back = [task for task in self.back if task.id not in tasks]
-        self._later = [(moment, task) for moment, task in self._later if task.id not in tasks]
+        self._later = [entry for entry in self._later if entry[-1].id not in tasks]
         heapq.heapify(self._later)
 
     def give_back_queue(self) -> None:
