@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from taskfarmer_mpi.policies.settings import THEN
 from taskfarmer_mpi.upkeep.added_tasks import add_tasks
@@ -40,7 +41,7 @@ def say_then(farm: Farm, census: Census) -> Iterator[str]:
     if task is None:
         return
     if task in census.failed:
-        how = f"failed; to run it again: taskfarmer-ctl retry WORKDIR {task}, then this command"
+        how = f"failed; to run it again: taskfarmer-ctl retry {quote(str(farm.workdir.path))} {task}, then this command"
     elif task in ids_in(read_file(farm.workdir.finished) or b""):
         how = "finished"
     else:
